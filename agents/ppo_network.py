@@ -1,0 +1,54 @@
+"""PPO's network: how it sees an embedding, and how its distributions are read out."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import CategoricalDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+
+
+class ScaledEmbedding(BaseFeaturesExtractor):
+    """Multiplies an embedding by a constant.
+
+    Parameters
+    ----------
+    observation_space
+        Box of shape (D,).
+    factor
+        The constant.
+    """
+
+    def __init__(self, observation_space: spaces.Box, *, factor: float) -> None:
+        super().__init__(observation_space, features_dim=math.prod(observation_space.shape))
+        self._factor = factor
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """Return float32 (N, D), scaled."""
+        return observations.flatten(start_dim=1) * self._factor
+
+
+def actor_probabilities(policy: ActorCriticPolicy, observations: np.ndarray) -> np.ndarray:
+    """Return an actor's distributions.
+
+    Parameters
+    ----------
+    policy
+        A policy of Stable-Baselines3 over discrete actions.
+    observations
+        float32 (N, D), query embeddings.
+
+    Returns
+    -------
+    np.ndarray
+        float64 (N, K), rows sum to 1.
+    """
+    with torch.no_grad():
+        distribution = policy.get_distribution(torch.as_tensor(observations))
+    logits = cast(CategoricalDistribution, distribution).distribution.logits
+    return torch.softmax(logits.double(), dim=1).numpy()

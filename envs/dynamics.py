@@ -1,0 +1,195 @@
+"""What the scalar and the vectorised environment share: the draw of queries and the outcomes.
+
+Which query comes next is a pure function of a lane's seed and of how many queries it has seen: the
+counter-based generator below, after Steele, Lea and Flood, "Fast splittable pseudorandom number
+generators" (OOPSLA 2014). So a scalar environment and a lane of a vectorised one, given the same
+seed, meet the same queries, and a step of many lanes needs no loop over them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from routing_gym.envs.data import RoutingData
+
+Observation = Literal["embedding", "index"]
+OBSERVATIONS: tuple[Observation, ...] = ("embedding", "index")
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: splitmix64's increment
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """Scramble 64-bit words: splitmix64's finaliser, a bijection.
+
+    Parameters
+    ----------
+    values
+        uint64, any shape.
+
+    Returns
+    -------
+    np.ndarray
+        uint64, same shape.
+    """
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def stream_keys(seed: int, lanes: int = 1) -> np.ndarray:
+    """Give lane i the stream of seed ``seed + i``.
+
+    Parameters
+    ----------
+    seed
+        A non-negative integer, taken modulo 2**64.
+    lanes
+        L, the number of streams.
+
+    Returns
+    -------
+    np.ndarray
+        uint64 (L,), well mixed, so that the streams of neighbouring seeds are unrelated.
+    """
+    seeds = np.full(lanes, seed % 2**64, dtype=np.uint64) + np.arange(lanes, dtype=np.uint64)
+    return mix(mix(seeds) + _GOLDEN)
+
+
+def draw(keys: np.ndarray, counters: np.ndarray, *, high: int) -> np.ndarray:
+    """Draw one integer per stream, uniformly and with replacement.
+
+    Parameters
+    ----------
+    keys
+        uint64 (L,) from `stream_keys`; or (1,), for L draws of one stream.
+    counters
+        uint64 (L,), the position of each integer in its stream.
+    high
+        Number of values, 1 to 2**32.
+
+    Returns
+    -------
+    np.ndarray
+        int64 (L,) in [0, high).
+    """
+    words = mix(keys + (counters + np.uint64(1)) * _GOLDEN) >> np.uint64(32)
+    # multiply and shift in place of a modulo (Lemire 2019); bias below high / 2**32
+    return ((words * np.uint64(high)) >> np.uint64(32)).astype(np.int64)
+
+
+class RoutingDynamics:
+    """One-step episodes over a `RoutingData`: observe a query, choose an adapter, get its outcome.
+
+    Every method takes integers for one lane or int64 (L,) for many, and returns fresh arrays.
+
+    Parameters
+    ----------
+    data
+        The priced split.
+    observation
+        ``"embedding"`` or ``"index"``.
+
+    Raises
+    ------
+    ValueError
+        If ``observation`` is neither.
+    """
+
+    def __init__(self, data: RoutingData, *, observation: Observation = "embedding") -> None:
+        if observation not in OBSERVATIONS:
+            raise ValueError(f"observation={observation!r} must be one of {OBSERVATIONS}.")
+        self.data = data
+        self.observation = observation
+        self.num_queries, self.num_adapters = data.rewards.shape
+        self.score_names = tuple(data.scores)
+        self.cost_names = tuple(data.costs)
+        oracle = np.broadcast_to(data.rewards.max(axis=1, keepdims=True), data.rewards.shape)
+        regret = oracle.astype(np.float64) - data.rewards
+        columns = [data.rewards, oracle, regret, data.accuracy]
+        columns += [*data.scores.values(), *data.costs.values()]
+        # one row per (query, adapter), so that an outcome is a single gather
+        self._cells = np.stack([c.astype(np.float64).ravel() for c in columns], axis=1)  # (N K, C)
+        self._embeddings = np.ascontiguousarray(data.observations, dtype=np.float32)
+        self._adapters = np.array(data.adapters, dtype=object)
+        self._context = {
+            "query_id": data.query_ids.astype(object),
+            "task": data.tasks.astype(object),
+            "domain": data.domains.astype(object),
+            "complexity": data.complexity.astype(np.int64),
+        }
+
+    @property
+    def observation_space(self) -> gym.Space[Any]:
+        """Box (D,) within the least power of two (at least 1) that bounds it, or Discrete(N)."""
+        if self.observation == "index":
+            return gym.spaces.Discrete(self.num_queries)
+        largest = max(1.0, float(np.abs(self._embeddings).max()))
+        bound = 2.0 ** np.ceil(np.log2(largest))
+        return gym.spaces.Box(-bound, bound, (self._embeddings.shape[1],), np.float32)
+
+    @property
+    def action_space(self) -> gym.spaces.Discrete:
+        """Discrete(K)."""
+        return gym.spaces.Discrete(self.num_adapters)
+
+    def observe(self, rows: Any) -> Any:
+        """Give the observations of queries.
+
+        Parameters
+        ----------
+        rows
+            Query numbers, int or int64 (L,).
+
+        Returns
+        -------
+        np.ndarray
+            float32 (D,) or (L, D) for ``"embedding"``; int64, the numbers, for ``"index"``.
+        """
+        if self.observation == "index":
+            return rows.copy() if isinstance(rows, np.ndarray) else np.int64(rows)
+        return self._embeddings.take(rows, axis=0)  # a copy, for one row too
+
+    def context(self, rows: Any) -> dict[str, Any]:
+        """Name the queries: ``query_id``, ``task``, ``domain``, ``complexity``.
+
+        Parameters
+        ----------
+        rows
+            Query numbers, int or int64 (L,).
+        """
+        if isinstance(rows, np.ndarray):
+            return {name: values.take(rows) for name, values in self._context.items()}
+        return {name: values.item(rows) for name, values in self._context.items()}
+
+    def outcome(self, rows: Any, actions: Any) -> tuple[Any, dict[str, Any]]:
+        """Look up what the chosen adapters' answers were worth.
+
+        Parameters
+        ----------
+        rows, actions
+            Query numbers and adapter numbers, int or int64 (L,).
+
+        Returns
+        -------
+        tuple
+            The rewards, and the info: ``action``, ``adapter``, the context of the queries,
+            ``oracle_reward``, ``regret``, ``accuracy``, and the dictionaries ``scores`` and
+            ``cost``; every leaf is a Python number or str, or float64, int64 or object (L,).
+        """
+        values: Any = self._cells.take(rows * self.num_adapters + actions, axis=0)
+        if isinstance(rows, np.ndarray):
+            values = np.ascontiguousarray(values.T)  # (C, L)
+            named = {"action": actions.copy(), "adapter": self._adapters.take(actions)}
+        else:
+            values = values.tolist()
+            named = {"action": int(actions), "adapter": self._adapters[actions]}
+        reward, oracle, regret, accuracy = values[:4]
+        first_cost = 4 + len(self.score_names)
+        info = named | self.context(rows)
+        info |= {"oracle_reward": oracle, "regret": regret, "accuracy": accuracy}
+        info["scores"] = dict(zip(self.score_names, values[4:first_cost], strict=True))
+        info["cost"] = dict(zip(self.cost_names, values[first_cost:], strict=True))
+        return reward, info

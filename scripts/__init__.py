@@ -1,0 +1,1 @@
+"""How do I run it? Thin commands; the only floor that prints."""

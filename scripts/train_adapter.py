@@ -1,0 +1,133 @@
+"""Train one QLoRA adapter on the tasks of its domain."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from routing_gym.adapters.base_model import EMBEDDED
+from routing_gym.adapters.training import ALL_LINEAR, AdapterTrainingConfig, train_adapter
+from routing_gym.queries.dataset import make_examples, make_queries, tasks_of
+
+from routing_gym.scripts.command import run_command, save_resolved
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one adapter's training run.
+
+    Parameters
+    ----------
+    adapter
+        Name of the adapter, and the domain whose tasks it is trained on.
+    examples
+        Training examples, each seen once; the schedule runs on them, not on the clock.
+    held_out
+        Further examples for the loss that is reported at the end.
+    output
+        Run folder: checkpoints, TensorBoard files, and the finished adapter in adapter/.
+    table_mix
+        Task -> number of queries of the outcome table; the very same texts are never trained on.
+    table_seed
+        Seed of those queries.
+    seed
+        Seed of the training examples, the initialisation and the order.
+    base_model
+        smollm2-135m-instruct (embedded), a local folder, or a hub id.
+    nf4
+        Keep the base in NF4 with double quantisation (QLoRA).
+    rank
+        LoRA rank.
+    alpha
+        LoRA alpha; the update is scaled by alpha / rank.
+    dropout
+        LoRA dropout.
+    targets
+        Linear layers that get an adapter.
+    learning_rate
+        Peak learning rate; linear warm-up, then cosine to zero.
+    warmup_share
+        Share of the updates that warm up.
+    batch_size
+        Examples per pass.
+    accumulation
+        Passes per update.
+    checkpoint_steps
+        Updates between checkpoints; a killed run loses no more and goes on when started again.
+    resume
+        Go on from the last checkpoint in the output folder.
+    threads
+        CPU threads; 0 leaves it to torch.
+    """
+
+    adapter: str = "reasoning"
+    examples: int = 3600
+    held_out: int = 160
+    output: str = "runs/adapters/{adapter}"
+    table_mix: dict[str, int] = field(default_factory=dict)
+    table_seed: int = 0
+    seed: int = 1
+    base_model: str = EMBEDDED
+    nf4: bool = True
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+    targets: list[str] = field(default_factory=lambda: list(ALL_LINEAR))
+    learning_rate: float = 1.5e-3
+    warmup_share: float = 0.05
+    batch_size: int = 16
+    accumulation: int = 1
+    checkpoint_steps: int = 8
+    resume: bool = True
+    threads: int = 0
+
+
+def train(config: Config) -> None:
+    """Draw the examples, train, and print what came out."""
+    import torch
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    output = Path(config.output.format(adapter=config.adapter))
+    tasks = tasks_of(config.adapter)
+    forbidden = make_queries(config.table_mix, seed=config.table_seed)
+    examples = make_examples(
+        tasks, config.examples + config.held_out, seed=config.seed, forbidden=forbidden
+    )
+    save_resolved(config, output)
+    print(f"{config.adapter}: {config.examples} examples of {', '.join(tasks)} -> {output}")
+    measures = train_adapter(
+        examples[: config.examples],
+        examples[config.examples :],
+        config=AdapterTrainingConfig(
+            base_model=config.base_model,
+            nf4=config.nf4,
+            rank=config.rank,
+            alpha=config.alpha,
+            dropout=config.dropout,
+            targets=tuple(config.targets),
+            learning_rate=config.learning_rate,
+            warmup_share=config.warmup_share,
+            batch_size=config.batch_size,
+            accumulation=config.accumulation,
+            checkpoint_steps=config.checkpoint_steps,
+            seed=config.seed,
+        ),
+        output=output,
+        resume=config.resume,
+    )
+    print(json.dumps(measures, indent=1))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    return run_command(
+        Config, train, description=__doc__, default_config="configs/train_adapter.yaml", argv=argv
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""The priced split refuses arrays that do not fit together."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from routing_gym.envs.data import RoutingData
+from tests.synthetic import identity_table
+
+
+@pytest.fixture(scope="module")
+def data() -> RoutingData:
+    return identity_table(n=40, k=3, d=4).data("train")
+
+
+def test_sizes(data: RoutingData) -> None:
+    assert len(data) == 24
+    assert data.num_adapters == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"adapters": ("one",)}, "at least 2"),
+        ({"rewards": np.zeros((24, 4))}, r"rewards has shape \(24, 4\)"),
+        ({"tasks": np.array(["a"])}, "tasks has 1 rows"),
+        ({"scores": {"relevance": np.zeros((3, 3))}}, r"scores\['relevance'\] has shape"),
+        ({"costs": {"seconds": np.zeros((24, 1))}}, r"costs\['seconds'\] has shape"),
+        ({"accuracy": np.full((24, 3), np.nan)}, "not finite"),
+    ],
+)
+def test_refuses(data: RoutingData, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(data, **change)
+
+
+def test_refuses_no_rows(data: RoutingData) -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        dataclasses.replace(data, observations=np.zeros((0, 4)))
