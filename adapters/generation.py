@@ -83,7 +83,10 @@ def generate(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = _generate_batch(
-            model, tokenizer, [prompts[r] for r in rows], np.array([max_new_tokens[r] for r in rows])
+            model,
+            tokenizer,
+            [prompts[r] for r in rows],
+            np.array([max_new_tokens[r] for r in rows]),
         )
         answers.update(zip(rows, batch, strict=True))
         if on_batch:

@@ -11,7 +11,7 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""ChatML without SmolLM2's twenty tokens of default system message, which every prompt would pay."""
+"""ChatML without SmolLM2's twenty tokens of default system message."""
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, text: str, *, system: str = "") -> str:
@@ -20,8 +20,8 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, text: str, *, system: str 
     Parameters
     ----------
     tokenizer
-        The base model's; its own chat template is used, ChatML where that is SmolLM2's, and the bare
-        text and a line break where there is none.
+        The base model's; its own chat template is used, ChatML where that is SmolLM2's, and the
+        bare text and a line break where there is none.
     text
         The query.
     system

@@ -68,7 +68,9 @@ class AdapterTrainingConfig:
     def __post_init__(self) -> None:
         for name in ("rank", "alpha", "batch_size", "accumulation", "checkpoint_steps"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: give a whole number of at least 1.")
+                raise ValueError(
+                    f"{name}={getattr(self, name)}: give a whole number of at least 1."
+                )
         for name in ("dropout", "warmup_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a number in [0, 1).")

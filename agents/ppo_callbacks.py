@@ -127,7 +127,7 @@ class ValidationCurves(BaseCallback):
         )
         self._curves.record("validation", step=self.num_timesteps, quantities=quantities)
         self.reward = quantities["reward"]
-        if self.reward > self.best_reward:
+        if self.reward >= self.best_reward:  # of equals the later
             self.best_reward = self.reward
             self.weights = {k: v.detach().clone() for k, v in policy.state_dict().items()}
 

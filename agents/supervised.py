@@ -55,12 +55,12 @@ class RouterConfig:
 
     encoder_name: str = "sentence-transformers/all-MiniLM-L6-v2"
     hidden_dim: int = 256
-    dropout: float = 0.1
+    dropout: float = 0.3
     epochs: int = 40
     patience: int = 10
     batch_size: int = 256
     learning_rate: float = 1e-3
-    weight_decay: float = 0.05
+    weight_decay: float = 0.5
     complexity_weight: float = 0.1
     task_weight: float = 0.1
     temperature_start: float = 1.0
@@ -99,7 +99,7 @@ class RouterAgent(Agent):
     Minimises, over the train split with rewards r of *all* adapters,
     :math:`L = L_{adapter} + w_c\,CE(complexity) + w_t\,CE(task)`, where subclasses give
     :math:`L_{adapter}`. The auxiliary cross-entropies shape the trunk (an unknown complexity or
-    task is skipped). The policy with the highest greedy reward on validation is kept, and training
+    task is skipped). The last policy with the highest greedy reward on validation is kept; training
     stops when that has not risen for ``patience`` epochs.
     """
 
@@ -223,6 +223,7 @@ class RouterAgent(Agent):
             bar.set_postfix(validation_reward=f"{quantities['reward']:.4f}")
             if quantities["reward"] > best:
                 best, best_epoch = quantities["reward"], epoch
+            if quantities["reward"] == best:  # of equals the later: it is fitted better
                 best_weights = {k: v.clone() for k, v in self.router.state_dict().items()}
             if epoch - best_epoch >= config.patience:
                 break

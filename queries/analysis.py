@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -159,7 +159,7 @@ class Extraction(Task):
         "Parse this line: {text}",
         "Pull out name, age and city. {text}",
     )
-    stories = {
+    stories: ClassVar = {
         1: ("From {city} comes {name}, aged {age}.", "At {age}, {name} lives in {city}."),
         2: (
             "In {city} we met a {job} of {age} years whose name is {name}.",
@@ -209,7 +209,11 @@ class CodeList(Task):
         "Show the {direction} Python list of these values: {numbers}.",
         "I need {numbers} as a Python list, {direction} please.",
     )
-    endings = ("Answer with a Python list.", "Just the list, like [1, 2].", "Reply with the list only.")
+    endings = (
+        "Answer with a Python list.",
+        "Just the list, like [1, 2].",
+        "Reply with the list only.",
+    )
 
     def draw(self, complexity: int, rng: np.random.Generator) -> Draw:
         """Draw 3, 4 or 5 numbers."""

@@ -57,7 +57,8 @@ class Arithmetic(_Function):
 
     def draw(self, complexity: int, rng: np.random.Generator) -> Draw:
         """Draw one, two or three steps."""
-        does, expression = [], "x"
+        does: list[str] = []
+        expression = "x"
         for step in range(complexity):
             k = int(rng.integers(2, 10))
             kind = int(rng.integers(4 if step == 0 else 3))
@@ -90,7 +91,8 @@ class Strings(_Function):
 
     def draw(self, complexity: int, rng: np.random.Generator) -> Draw:
         """Draw one, two or three different steps."""
-        does, expression = [], "s"
+        does: list[str] = []
+        expression = "s"
         for phrase, code in pick_distinct(rng, self.steps, complexity):
             a, b = pick_distinct(rng, "aeiourst", 2)
             fill = {"k": int(rng.integers(2, 5)), "a": a, "b": b}
@@ -128,13 +130,20 @@ class Lists(_Function):
             does, expression = f"returns the {noun} of the list xs", code
         elif complexity == 2:
             does = f"returns {'the sum' if total else 'a list'} of the {which} in xs"
-            expression = f"sum(x for x in xs if {condition})" if total else f"[x for x in xs if {condition}]"
+            expression = (
+                f"sum(x for x in xs if {condition})" if total else f"[x for x in xs if {condition}]"
+            )
         else:
             what, code = pick(rng, self.maps)
             does = f"returns {'the sum' if total else 'a list'} of the {what} of the {which} in xs"
             inner = f"{code} for x in xs if {condition}"
             expression = f"sum({inner})" if total else f"[{inner}]"
-        inputs = [[3, -4, 8, 1, 10, -7], [5, 5, 2], [9, -2, 6, 4, 7, 0, 3], [1, 2, 3, 4, 5, 6, 7, 8]]
+        inputs = [
+            [3, -4, 8, 1, 10, -7],
+            [5, 5, 2],
+            [9, -2, 6, 4, 7, 0, 3],
+            [1, 2, 3, 4, 5, 6, 7, 8],
+        ]
         return self.function(does, expression, inputs, pick(rng, ENTRY_POINTS))
 
     def _single(self, k: int) -> tuple[tuple[str, str], ...]:
@@ -171,4 +180,6 @@ class Predicates(_Function):
         expression = joint.join(code.format(**fill) for _, code in chosen)
         k, m = fill["k"], fill["m"]
         inputs = [0, 1, k, 2 * k, 3 * k, m - 1, m, m + 1, 2 * m, 97, 100, -4, k * m, k * m + 1]
-        return self.function(f"returns True if {condition}", expression, inputs, pick(rng, ENTRY_POINTS))
+        return self.function(
+            f"returns True if {condition}", expression, inputs, pick(rng, ENTRY_POINTS)
+        )

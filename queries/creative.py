@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Keywords(_Writing):
         "Be creative: {items} must all appear.",
         "I need an opening line with {items} in it.",
     )
-    frames = {
+    frames: ClassVar = {
         2: (
             "The {adjective} {0} found a {1} by the door.",
             "A {0} and a {1} waited in the {adjective} night.",
@@ -68,9 +68,11 @@ class Keywords(_Writing):
         return Draw({"items": ", ".join(items)}, items, target)
 
     def is_right(self, reference: Any, response: str) -> bool:
-        """Ask for every word, singular or plural, among at least three others and at most thirty."""
+        """Ask for every word, singular or plural, among three or more others, thirty at most."""
         found = words(sentence(response))
-        hits = all(any(word in (item, f"{item}s", f"{item}es") for word in found) for item in reference)
+        hits = all(
+            any(word in (item, f"{item}s", f"{item}es") for word in found) for item in reference
+        )
         return hits and len(reference) + 3 <= len(found) <= 30
 
 
@@ -125,7 +127,7 @@ class Bookends(_Writing):
         "Start: {first}. End: {last}. Write what lies between.",
         "Create a sentence opening on {first} and ending on {last}.",
     )
-    middles = {
+    middles: ClassVar = {
         1: ("the {adjective} {noun} found a",),
         2: ("the {adjective} {noun} {verb} near the", "a {noun} {verb} beside the {adjective}"),
         3: (
@@ -164,7 +166,7 @@ class Rhyme(_Writing):
         "Sing a line that rhymes with {word}.",
         "A poem's line closes with {word}; answer it with a rhyme.",
     )
-    frames = {
+    frames: ClassVar = {
         1: ("I like the {rhyme}.", "We saw the {rhyme}."),
         2: ("The {adjective} {noun} came near the {rhyme}.", "A {noun} {verb} by the {rhyme}."),
         3: (
@@ -187,7 +189,7 @@ class Rhyme(_Writing):
         return Draw({"word": word}, word, target)
 
     def is_right(self, reference: Any, response: str) -> bool:
-        """Ask for another word of the rhyme's family at the end of a line of three words or more."""
+        """Ask for another word of the rhyme's family at the end of three words or more."""
         found = words(sentence(response))
         family = next(f for f in RHYMES if reference in f)
         rhymes = {word.casefold() for word in family} - {reference.casefold()}

@@ -27,7 +27,12 @@ class Capitals(Task):
         "Do you know the capital of {country}?",
         "In a quiz, they ask for the capital of {country}.",
     )
-    endings = ("Answer with the city's name.", "Just the city.", "Name only the city.", "City only.")
+    endings = (
+        "Answer with the city's name.",
+        "Just the city.",
+        "Name only the city.",
+        "City only.",
+    )
 
     def draw(self, complexity: int, rng: np.random.Generator) -> Draw:
         """Draw a country; the list runs from the better to the less known."""
@@ -125,7 +130,12 @@ class Needle(Task):
         "{facts} Tell me, {question}",
         "Statements: {facts} Question: {question}",
     )
-    endings = ("Answer with one name.", "One name only.", "Reply with just the name.", "Give a name.")
+    endings = (
+        "Answer with one name.",
+        "One name only.",
+        "Reply with just the name.",
+        "Give a name.",
+    )
 
     def draw(self, complexity: int, rng: np.random.Generator) -> Draw:
         """Draw 2, 3 or 5 statements."""

@@ -50,7 +50,9 @@ class Query:
 
     def __post_init__(self) -> None:
         if not self.text.strip():
-            raise ValueError(f"query {self.query_id!r} has an empty text: give it words or drop it.")
+            raise ValueError(
+                f"query {self.query_id!r} has an empty text: give it words or drop it."
+            )
         if self.complexity not in (0, *COMPLEXITIES):
             raise ValueError(f"complexity={self.complexity} of {self.query_id!r}: use 0 to 3.")
         if self.form and self.form not in FORMS:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -110,7 +111,12 @@ class Ordering(Task):
         "{facts} Whom would you call the {wanted}?",
         "From these facts, who is the {wanted}? {facts}",
     )
-    endings = ("Answer with one name.", "One name only.", "Reply with just the name.", "Give a name.")
+    endings = (
+        "Answer with one name.",
+        "One name only.",
+        "Reply with just the name.",
+        "Give a name.",
+    )
     scales = (
         ("taller", "shorter", "tallest", "shortest"),
         ("older", "younger", "oldest", "youngest"),
@@ -124,8 +130,10 @@ class Ordering(Task):
         names = pick_distinct(rng, NAMES, complexity + 2)
         more, less, most, least = pick(rng, self.scales)
         facts = [
-            f"{high} is {more} than {low}." if rng.random() < 0.5 else f"{low} is {less} than {high}."
-            for high, low in zip(names, names[1:], strict=False)
+            f"{high} is {more} than {low}."
+            if rng.random() < 0.5
+            else f"{low} is {less} than {high}."
+            for high, low in itertools.pairwise(names)
         ]
         rng.shuffle(facts)
         top = rng.random() < 0.5
@@ -158,7 +166,7 @@ class Turns(Task):
         "{who} walks {start}, then {moves}. In which direction is {who} heading now?",
         "What is the heading of {who} after this? {who} faces {start}, then {moves}.",
     )
-    steps = {"turns right": 1, "turns left": -1, "turns around": 2}
+    steps: ClassVar = {"turns right": 1, "turns left": -1, "turns around": 2}
 
     def draw(self, complexity: int, rng: np.random.Generator) -> Draw:
         """Draw one, two or three turns."""

@@ -13,7 +13,12 @@ import numpy as np
 from routing_gym.queries.query import Example, Query, Verdict
 
 ENDINGS: dict[str, tuple[str, ...]] = {
-    "word": ("Answer with one word.", "One word only.", "Reply with just the word.", "Give a single word."),
+    "word": (
+        "Answer with one word.",
+        "One word only.",
+        "Reply with just the word.",
+        "Give a single word.",
+    ),
     "number": (
         "Answer with a number.",
         "Just the number, please.",
@@ -55,7 +60,7 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Draw:
-    """What a generator draws: the slots of the phrasings, the verifier's reference, a right answer."""
+    """What a generator draws: a phrasing's slots, the verifier's reference, a right answer."""
 
     slots: dict[str, Any]
     reference: Any

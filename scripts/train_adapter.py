@@ -11,7 +11,6 @@ from pathlib import Path
 from routing_gym.adapters.base_model import EMBEDDED
 from routing_gym.adapters.training import ALL_LINEAR, AdapterTrainingConfig, train_adapter
 from routing_gym.queries.dataset import make_examples, make_queries, tasks_of
-
 from routing_gym.scripts.command import run_command, save_resolved
 
 
@@ -64,7 +63,7 @@ class Config:
     """
 
     adapter: str = "reasoning"
-    examples: int = 3600
+    examples: int = 2400
     held_out: int = 160
     output: str = "runs/adapters/{adapter}"
     table_mix: dict[str, int] = field(default_factory=dict)

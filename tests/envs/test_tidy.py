@@ -122,6 +122,7 @@ def test_hashed_words_are_unit_vectors_of_the_words() -> None:
         (tidy().drop(["arm"]), "column arm: is missing; needed are"),
         (edited("score", 5, None), r"row 5 .*score is None, not a number"),
         (edited("score", 5, float("nan")), "score is nan, not a number"),
+        (tidy(score=["good"] * 120), "column score: is not numeric"),
         (edited("query", 5, None), "row 5: query is empty"),
         (edited("query", 5, "Else?"), "'q2': has different texts"),
         (edited("arm", 5, "strong", query_id=["a"] * 120), "repeats query 'a'"),

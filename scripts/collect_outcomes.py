@@ -1,0 +1,145 @@
+"""Let every adapter answer every query, score the answers, and write the outcome table."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from routing_gym.adapters.encoder import EMBEDDED_ENCODER, Encoder
+from routing_gym.adapters.likelihood import BaseLikelihood
+from routing_gym.adapters.pool import FREE_BUDGET, TOKEN_BUDGETS, AdapterPool
+from routing_gym.adapters.spec import PoolSpec
+from routing_gym.envs.collection import assemble, collect_answers
+from routing_gym.queries.dataset import make_queries
+from routing_gym.rewards.evaluator import SelfEvaluator
+from routing_gym.scripts.command import run_command, save_resolved
+
+PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "reasoning-gym", "numpy")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one collection.
+
+    Parameters
+    ----------
+    pool
+        Pool file: base model and ordered adapters.
+    mix
+        Task -> number of queries.
+    seed
+        Seed of the queries and their splits.
+    only
+        Collect the answers of these adapters and stop before the table; several processes can share
+        the work so. Empty collects all that is missing and writes the table.
+    work
+        Folder of the answers so far; a run that was killed goes on from it.
+    output
+        Folder of the finished table.
+    overwrite
+        Replace a table that is already there.
+    encoder
+        Encoder of the queries: the embedded all-MiniLM-L6-v2, a folder, or an id.
+    batch_size
+        Rows per generated batch.
+    flush_rows
+        Rows between writes to disk.
+    threads
+        CPU threads; 0 leaves it to torch.
+    """
+
+    pool: str = "configs/pools/default.yaml"
+    mix: dict[str, int] = field(default_factory=dict)
+    seed: int = 0
+    only: list[str] = field(default_factory=list)
+    work: str = "runs/collect"
+    output: str = "runs/table"
+    overwrite: bool = False
+    encoder: str = EMBEDDED_ENCODER
+    batch_size: int = 64
+    flush_rows: int = 128
+    threads: int = 0
+
+
+def collect(config: Config) -> None:
+    """Collect what is missing; write the table when every answer is there."""
+    import torch
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if Path(config.output).exists() and not (config.overwrite or config.only):
+        raise ValueError(f"{config.output} exists: give another --output or --overwrite true.")
+    spec = PoolSpec.from_yaml(config.pool)
+    names = config.only or list(spec.names)
+    for name in names:
+        spec.position(name)
+    queries = make_queries(config.mix, seed=config.seed)
+    save_resolved(config, Path(config.work))
+    pool = AdapterPool(spec)
+    cells = {}
+    with tqdm(total=len(queries) * len(names), unit="answer", smoothing=0.05) as bar:
+        for name in names:
+            bar.set_description(name)
+            cells[name] = collect_answers(
+                pool,
+                name,
+                queries,
+                folder=Path(config.work),
+                batch_size=config.batch_size,
+                flush_rows=config.flush_rows,
+                on_rows=bar.update,
+            )
+    if config.only:
+        print(f"answers of {', '.join(names)} are in {config.work}; run without --only to finish.")
+        return
+    pool.activate(pool.spec.names[0])
+    _write(config, spec, queries, cells)
+
+
+def _write(config: Config, spec: PoolSpec, queries: Sequence[Any], cells: dict[str, Any]) -> None:
+    """Score, verify, embed and save."""
+    print("scoring, verifying and embedding ...")
+    encoder = Encoder(config.encoder)
+    likelihood = BaseLikelihood(spec.base_model)
+    table = assemble(
+        queries,
+        cells,
+        pool=spec,
+        evaluator=SelfEvaluator(encoder=encoder, likelihood=likelihood),
+        likelihood=likelihood,
+        encode=encoder.encode,
+        encoder=config.encoder,
+        generation={
+            "decoding": "greedy",
+            "dtype": "float32",
+            "token_budgets": TOKEN_BUDGETS | {"": FREE_BUDGET},
+            "batch_size": config.batch_size,
+            "processor": platform.machine(),
+        },
+        seeds={"queries": config.seed},
+        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+    )
+    saved = table.save(config.output, overwrite=config.overwrite, embedding_dtype="float16")
+    print(f"{saved!r} -> {config.output}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    return run_command(
+        Config,
+        collect,
+        description=__doc__,
+        default_config="configs/collect_outcomes.yaml",
+        argv=argv,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Write the figures of the reports into the README, between its two markers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from routing_gym.scripts.command import run_command
+
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+FIGURES: dict[str, dict[str, str]] = {
+    "pool": {
+        "own_over_base_min": "each adapter's accuracy on its own domain over the base's, the least",
+        "own_minus_next_low_min": "lower end of an owner's interval minus the highest upper end "
+        "of any other adapter's, the least",
+        "memory_over_separate_models": "memory of the pool over that of five separate models",
+    },
+    "routing": {
+        "ppo_minus_best_single": "PPO's reward minus the best single adapter's",
+        "ppo_over_supervised": "PPO's reward over the supervised router's",
+        "accuracy_gain_over_best_single": "relative gain in verified accuracy, best router over "
+        "best single adapter",
+        "routing_accuracy": "choices in the tie set of most accurate adapters, where they differ",
+        "routing_accuracy_all": "the same over all queries",
+        "quality_gain_over_best_single": "relative gain in mean quality score",
+        "seconds_over_best_single": "seconds per answer over the best single adapter's",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is read and written.
+
+    Parameters
+    ----------
+    readme
+        The file with the markers.
+    results
+        Folder of the reports.
+    reports
+        Which reports, by name.
+    """
+
+    readme: str = "README.md"
+    results: str = "results"
+    reports: list[str] = field(default_factory=lambda: list(FIGURES))
+
+
+def render(results: Path, reports: Sequence[str] = tuple(FIGURES)) -> str:
+    """Make the table of figures from the reports' summaries.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a report has no ``summary.json``.
+    """
+    lines = ["| figure | value | 95 % interval | what it is |", "|---|---|---|---|"]
+    for report in reports:
+        path = results / report / "summary.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: run `make reports` first.")
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        for name, meaning in FIGURES[report].items():
+            if name in summary:
+                lines.append(
+                    f"| [`{name}`](results/{report}) | {_cells(summary[name])} | {meaning} |"
+                )
+    return "\n".join(lines)
+
+
+def _cells(figure: float | dict[str, float]) -> str:
+    """Write a figure's value and interval."""
+    if isinstance(figure, dict):
+        return f"{figure['value']:.3f} | {figure['low']:.3f} to {figure['high']:.3f}"
+    return f"{figure:.3f} | "
+
+
+def update(config: Config) -> None:
+    """Replace what stands between the markers."""
+    path = Path(config.readme)
+    text = path.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"{path} must hold {BEGIN!r} and {END!r} once each.")
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    table = render(Path(config.results), config.reports)
+    path.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}", encoding="utf-8")
+    print(table)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    return run_command(Config, update, description=__doc__, argv=argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Every command, code block, link and figure of the README."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from routing_gym.envs.table import DEFAULT_TABLE
+from routing_gym.scripts.update_readme import BEGIN, END, main, render
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = sorted(set(re.findall(r"scripts/\w+\.py", README)))
+
+needs_table = pytest.mark.skipif(not DEFAULT_TABLE.exists(), reason="no embedded table")
+
+
+@needs_table
+@pytest.mark.parametrize("block", range(len(PYTHON_BLOCKS)))
+def test_python_block_runs(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    exec(compile(PYTHON_BLOCKS[block], f"README block {block}", "exec"), {})
+
+
+def test_blocks_are_found() -> None:
+    assert len(PYTHON_BLOCKS) >= 4
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_has_help(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, command, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--config" in done.stdout
+
+
+@pytest.mark.parametrize("target", ["train", "test", "reports", "pool"])
+def test_make_target_exists(target: str) -> None:
+    assert f"make {target}" in README
+    done = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert missing == []
+
+
+def test_figures_are_those_of_the_reports() -> None:
+    shown = README.split(BEGIN)[1].split(END)[0].strip()
+    assert shown == render(ROOT / "results")
+    assert "`ppo_over_supervised`" in shown
+
+
+def test_update_refuses_a_page_without_markers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("no markers\n")
+    assert main(["--readme", str(page), "--results", str(ROOT / "results")]) == 1
+    assert "once each" in capsys.readouterr().err
+    assert page.read_text() == "no markers\n"
+
+
+def test_update_names_a_missing_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    assert main(["--readme", str(page), "--results", str(tmp_path)]) == 1
+    assert "make reports" in capsys.readouterr().err
