@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-POOLS: dict[str, str] = {}
+from routing_gym.adapters.pools import POOLS
+
+__all__ = ["POOLS"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 # Okabe and Ito's palette, safe for colour-blind readers
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
@@ -46,7 +47,10 @@ def draw_curves(
             for (name, level), style in zip((references or {}).items(), ("-.", ":"), strict=False):
                 axes.axhline(level, color="black", lw=1.1, ls=style, alpha=0.7, label=name)
         axes.set_title("share of each adapter, validation" if panel == "share" else panel)
+        axes.set_ylim(bottom=0 if panel == "share" else None)
         axes.set_xlabel(x_label)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.legend(fontsize=8, frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)

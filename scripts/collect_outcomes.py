@@ -15,6 +15,7 @@ from tqdm import tqdm
 from routing_gym.adapters.encoder import EMBEDDED_ENCODER, Encoder
 from routing_gym.adapters.likelihood import BaseLikelihood
 from routing_gym.adapters.pool import FREE_BUDGET, TOKEN_BUDGETS, AdapterPool
+from routing_gym.adapters.pools import load_pool
 from routing_gym.adapters.spec import PoolSpec
 from routing_gym.envs.collection import assemble, collect_answers
 from routing_gym.queries.dataset import make_queries
@@ -31,7 +32,7 @@ class Config:
     Parameters
     ----------
     pool
-        Pool file: base model and ordered adapters.
+        Name of a pool (default, llama3, mistral, phi3), or the path of a pool file.
     mix
         Task -> number of queries.
     seed
@@ -55,7 +56,7 @@ class Config:
         CPU threads; 0 leaves it to torch.
     """
 
-    pool: str = "configs/pools/default.yaml"
+    pool: str = "default"
     mix: dict[str, int] = field(default_factory=dict)
     seed: int = 0
     only: list[str] = field(default_factory=list)
@@ -76,7 +77,7 @@ def collect(config: Config) -> None:
         torch.set_num_threads(config.threads)
     if Path(config.output).exists() and not (config.overwrite or config.only):
         raise ValueError(f"{config.output} exists: give another --output or --overwrite true.")
-    spec = PoolSpec.from_yaml(config.pool)
+    spec = load_pool(config.pool)
     names = config.only or list(spec.names)
     for name in names:
         spec.position(name)

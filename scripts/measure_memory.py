@@ -15,11 +15,11 @@ _PROBE = """
 import gc, sys, psutil
 from routing_gym.adapters.base_model import load_base_model, load_tokenizer
 from routing_gym.adapters.pool import AdapterPool
-from routing_gym.adapters.spec import PoolSpec
+from routing_gym.adapters.pools import load_pool
 
 import peft, torch, transformers
 kind, file = sys.argv[1:]
-spec = PoolSpec.from_yaml(file)
+spec = load_pool(file)
 tokenizer = load_tokenizer(spec.base_model)
 gc.collect()
 before = psutil.Process().memory_info().rss
@@ -47,13 +47,13 @@ class Config:
     Parameters
     ----------
     pool
-        Pool file.
+        Name of a pool, or the path of a pool file.
     output
         JSON file with ``pool_mb`` (base and adapters, one of them merged), ``pool_nf4_mb`` (base in
         NF4, adapters unmerged) and ``separate_models_mb`` (one full model per arm).
     """
 
-    pool: str = "configs/pools/default.yaml"
+    pool: str = "default"
     output: str = "results/pool/memory.json"
 
 
