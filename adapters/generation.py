@@ -12,6 +12,17 @@ import numpy as np
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+TOKEN_BUDGETS = {
+    "word": 32,
+    "number": 32,
+    "date": 32,
+    "record": 32,
+    "list": 40,
+    "sentence": 40,
+    "code": 72,
+}
+"""New tokens per form of answer: enough for the base model to come to the point."""
+FREE_BUDGET = 72
 _COMPACT_BELOW = 0.75
 
 
@@ -77,6 +88,10 @@ def generate(
     for row, (prompt, budget) in enumerate(zip(prompts, max_new_tokens, strict=True)):
         if not prompt.strip() or budget < 1:
             raise ValueError(f"prompt {row} is empty or its budget {budget} is below 1 token.")
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: give at least 1.")
+    if not prompts:
+        return []
     lengths = [len(ids) for ids in tokenizer(list(prompts), add_special_tokens=False)["input_ids"]]
     order = sorted(range(len(prompts)), key=lambda row: (max_new_tokens[row], lengths[row]))
     answers: dict[int, Completion] = {}

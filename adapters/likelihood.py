@@ -115,10 +115,11 @@ class BaseLikelihood:
         logits = model(
             input_ids=tokens,
             attention_mask=torch.cat([read, present], dim=1),
-            position_ids=read.sum(dim=1, keepdim=True) + torch.arange(tokens.shape[1]),
+            position_ids=read.sum(dim=1, keepdim=True)
+            + torch.arange(tokens.shape[1], device=read.device),
             past_key_values=own,
             use_cache=True,
         ).logits  # (rows, T, V)
         before = torch.cat([first[keep][:, None], logits[:, :-1]], dim=1)
-        chosen = before.log_softmax(dim=-1).gather(-1, tokens[..., None])[..., 0]
+        chosen = before.float().log_softmax(dim=-1).gather(-1, tokens[..., None])[..., 0]
         return ((chosen * present).sum(dim=1) / present.sum(dim=1)).double().cpu().numpy()

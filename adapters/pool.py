@@ -8,21 +8,15 @@ from typing import Any
 import numpy as np
 
 from routing_gym.adapters.base_model import load_base_model, load_tokenizer
-from routing_gym.adapters.generation import Completion, generate
+from routing_gym.adapters.generation import (
+    FREE_BUDGET,
+    TOKEN_BUDGETS,
+    Completion,
+    generate,
+)
 from routing_gym.adapters.prompt import render_prompt
 from routing_gym.adapters.spec import AdapterSpec, PoolSpec
 
-TOKEN_BUDGETS = {
-    "word": 32,
-    "number": 32,
-    "date": 32,
-    "record": 32,
-    "list": 40,
-    "sentence": 40,
-    "code": 72,
-}
-"""New tokens per form of answer: enough for the base model to come to the point."""
-FREE_BUDGET = 72
 PROBES = (
     "What is the capital of France? Answer with one word.",
     "Write a Python function solve(x) that adds 2 to x. Code only, please.",
@@ -73,8 +67,11 @@ class AdapterPool:
             If the weights do not fit the base model, or change nothing.
         """
         from peft import PeftModel
+        from safetensors import SafetensorError
 
         assert adapter.path is not None
+        self._restore()
+        self.active = None
         try:
             if isinstance(self.model, PeftModel):
                 self.model.load_adapter(str(adapter.path), adapter_name=adapter.name)
@@ -82,14 +79,18 @@ class AdapterPool:
                 self.model = PeftModel.from_pretrained(
                     self.model, str(adapter.path), adapter_name=adapter.name
                 ).eval()
-        except (RuntimeError, KeyError) as error:
+        except (RuntimeError, KeyError, ValueError, SafetensorError) as error:
             raise ValueError(
-                f"adapter {adapter.name!r} at {adapter.path} does not fit the base model "
-                f"{self.spec.base_model!r}: train it on this base."
+                f"adapter {adapter.name!r} at {adapter.path} is damaged or does not fit the base "
+                f"model {self.spec.base_model!r}: train it on this base."
             ) from error
         self._switch(adapter)
         change = float(np.abs(self.probe_logits() - self._base_probe).max())
         if change < INERT_BELOW:
+            self._restore()
+            self.model.base_model.disable_adapter_layers()
+            self.model.delete_adapter(adapter.name)
+            self.active = None
             raise ValueError(
                 f"adapter {adapter.name!r} changes no logit of the base by more than {change:.1e}: "
                 "it would answer as the base under another name; train it or leave it out."

@@ -14,6 +14,8 @@ import yaml
 from routing_gym.adapters.base_model import EMBEDDED
 
 WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+_SCALING = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 BASE = "base"
 
 
@@ -32,7 +34,7 @@ class AdapterSpec:
     Raises
     ------
     ValueError
-        If the name is empty.
+        If the name is empty or has a dot, which peft's layers cannot hold.
     FileNotFoundError
         If the folder lacks the weights.
     """
@@ -41,19 +43,24 @@ class AdapterSpec:
     path: Path | None = None
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise ValueError("an adapter of the pool has an empty name: name it.")
-        if self.path is not None and not (self.path / WEIGHTS_FILE).is_file():
-            raise FileNotFoundError(
-                f"adapter {self.name!r}: {self.path / WEIGHTS_FILE} is missing; train it with "
-                f"`python scripts/train_adapter.py --adapter {self.name}`."
-            )
+        if not self.name or "." in self.name:
+            raise ValueError(f"adapter name {self.name!r}: give a name without dots, not empty.")
+        for file in (WEIGHTS_FILE, CONFIG_FILE):
+            if self.path is not None and not (self.path / file).is_file():
+                raise FileNotFoundError(
+                    f"adapter {self.name!r}: {self.path / file} is missing; train the adapter with "
+                    "scripts/train_adapter.py on the pool's base model."
+                )
 
     @property
     def sha256(self) -> str:
-        """Hash of the weights file; of the empty string for the base."""
-        content = b"" if self.path is None else (self.path / WEIGHTS_FILE).read_bytes()
-        return hashlib.sha256(content).hexdigest()
+        """Hash of the weights and of the settings that scale them; of nothing for the base."""
+        if self.path is None:
+            return hashlib.sha256(b"").hexdigest()
+        digest = hashlib.sha256((self.path / WEIGHTS_FILE).read_bytes())
+        settings = json.loads((self.path / CONFIG_FILE).read_text(encoding="utf-8"))
+        digest.update(json.dumps([settings.get(name) for name in _SCALING]).encode())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,13 @@ class PoolSpec:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"pool file {path} does not exist: give one of configs/pools/.")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"pool file {path} is not valid YAML ({reason}): repair it."
+            ) from error
         known = {"base_model", "adapters"}
         if not isinstance(content, Mapping) or set(content) - known:
             extra = sorted(set(content) - known) if isinstance(content, Mapping) else content

@@ -84,9 +84,12 @@ def write_artefact(folder: Path, artefact: Artefact) -> None:
     partial.mkdir(parents=True)
     (partial / WEIGHTS_FILE).write_bytes(weights)
     (partial / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
-        shutil.rmtree(folder)
+        folder.rename(old)
     partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_artefact(folder: Path) -> Artefact:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from routing_gym.adapters.generation import Completion
+from routing_gym.adapters.generation import FREE_BUDGET, TOKEN_BUDGETS, Completion
 from routing_gym.envs.manifest import AdapterRecord, Manifest, MetricRecord
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.dataset import verify
@@ -55,8 +55,9 @@ class Cell:
 
 
 def cell_key(query: Query, adapter_sha256: str, base_model: str) -> str:
-    """Hash what determines an answer: the text, its form, the base model and the weights."""
-    parts = [query.text, query.form, base_model, adapter_sha256]
+    """Hash what determines an answer: text, token budget, base model and the adapter's hash."""
+    budget = TOKEN_BUDGETS.get(query.form, FREE_BUDGET)
+    parts = [query.text, budget, base_model, adapter_sha256]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
@@ -98,7 +99,11 @@ def collect_answers(
     ------
     OSError
         If another process is collecting the same adapter.
+    ValueError
+        If the file holds a damaged line, or `flush_rows` is below 1.
     """
+    if flush_rows < 1:
+        raise ValueError(f"flush_rows={flush_rows}: give at least 1.")
     spec = pool.spec.adapters[pool.spec.position(adapter)]
     keys = {q.query_id: cell_key(q, spec.sha256, pool.spec.base_model) for q in queries}
     folder.mkdir(parents=True, exist_ok=True)
@@ -264,7 +269,13 @@ def _read_cells(path: Path, keys: dict[str, str]) -> dict[str, Cell]:
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         path.write_bytes(whole)
-    cells = [Cell(**json.loads(line)) for line in whole.decode("utf-8").splitlines()]
+    try:
+        cells = [Cell(**json.loads(line)) for line in whole.decode("utf-8").splitlines()]
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} holds a line that is no answer ({error}): delete the line, or the file to "
+            "collect this adapter again."
+        ) from error
     return {cell.query_id: cell for cell in cells if keys.get(cell.query_id) == cell.key}
 
 

@@ -236,7 +236,7 @@ def _relative(cost: np.ndarray) -> tuple[np.ndarray, float]:
 def _splits(
     lines: dict[str, list[Any]], order: np.ndarray, texts: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Take the source's train, validation and test, or assign them by the normalised text."""
+    """Take the source's splits if any is one of ours, else assign them by the normalised text."""
     if "split" not in lines or not set(lines["split"]) & set(SPLITS):
         return np.array([assign_split(text, seed=seed) for text in texts], dtype=object)
     given = np.array(lines["split"], dtype=object)[order]  # (N, K)

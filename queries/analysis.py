@@ -183,9 +183,12 @@ class Extraction(Task):
 
     def is_right(self, reference: Any, response: str) -> bool:
         """Compare the names, numbers and cities of the response, in order."""
-        known = "|".join((*NAMES, *CITIES))
-        found = re.findall(rf"\b(?:{known}|\d+)\b", response)
-        return found == reference
+        known = re.compile(rf"\b(?:{'|'.join((*NAMES, *CITIES))}|\d+)\b")
+        rows = [line for line in response.splitlines() if re.search(r"\|.*\d.*\||\d\s*\|", line)]
+        if rows:  # in a row, case is free; in prose, "will" and "mark" are no names
+            known = re.compile(known.pattern, re.IGNORECASE)
+        found = known.findall(rows[0] if rows else response)
+        return [word.casefold() for word in found] == [word.casefold() for word in reference]
 
     def is_bare(self, reference: Any, response: str) -> bool:
         """Accept nothing but the row."""

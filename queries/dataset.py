@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -80,7 +81,7 @@ def make_queries(
         if count < 1:
             raise ValueError(f"mix[{name!r}]={count}: give at least 1 query or leave the task out.")
         examples = _unique(make_task(name), seed=seed, forbidden=seen)
-        for example, _ in zip(examples, range(count), strict=False):
+        for example in itertools.islice(examples, count):
             split = assign_split(example.query.text, seed=seed, shares=shares)
             queries.append(replace(example.query, split=split))
             seen.add(normalise(example.query.text))
@@ -95,7 +96,7 @@ def make_examples(
     Parameters
     ----------
     tasks
-        Names in the `TASKS` registry.
+        Names in the `TASKS` registry, drawn in turn; a name that stands twice is drawn twice.
     count
         Number of examples in all.
     seed
@@ -109,8 +110,10 @@ def make_examples(
         If a task is unknown or runs out of different texts.
     """
     taboo = {normalise(query.text) for query in forbidden}
-    streams = [_unique(make_task(name), seed=seed, forbidden=taboo) for name in tasks]
-    return [next(streams[i % len(streams)]) for i in range(count)]
+    streams = {
+        name: _unique(make_task(name), seed=seed, forbidden=taboo) for name in dict.fromkeys(tasks)
+    }
+    return [next(streams[tasks[i % len(tasks)]]) for i in range(count)]
 
 
 def verify(query: Query, response: str) -> Verdict:

@@ -112,9 +112,9 @@ def _parses(source: str) -> bool:
 
 
 def _after_last_marker(text: str) -> str:
-    """Return what follows the last "the answer is", ":" or "=" that something follows."""
+    """Return what follows the last "the answer is", ":" or "=" that something follows, or ""."""
     ends = [match.end() for match in _MARKER.finditer(text)]
     for end in reversed(ends):
         if text[end:].strip(" .\n\"'*"):
             return text[end:]
-    return text
+    return ""

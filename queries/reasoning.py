@@ -46,16 +46,33 @@ class Kinship(Task):
             "family_relationships", rng, min_family_size=low, max_family_size=low + 1
         )
         facts = item["metadata"]
+        answer = _relation(item["answer"], facts["person1"])
         slots = {
             "story": item["question"].split("\n\n")[0].strip(),
             "one": facts["person1"],
             "two": facts["person2"],
         }
-        return Draw(slots, item["answer"], item["answer"])
+        return Draw(slots, answer, answer)
 
     def is_right(self, reference: Any, response: str) -> bool:
         """Compare the relation that the response names."""
         return final_choice(response, RELATIONS) == reference
+
+
+def _relation(stated: str, person: str) -> str:
+    """Correct reasoning-gym's word where it is the other person's.
+
+    Its data set words nephews and nieces by the gender of the uncle or aunt, and calls whoever
+    marries in the parent-in-law of their parents-in-law.
+    """
+    from reasoning_gym.graphs.family_relationships import FamilyRelationshipsConfig
+
+    female = person in FamilyRelationshipsConfig().female_names
+    if stated in ("niece", "nephew"):
+        return "niece" if female else "nephew"
+    if stated in ("mother-in-law", "father-in-law"):
+        return "daughter-in-law" if female else "son-in-law"
+    return stated
 
 
 class Siblings(Task):

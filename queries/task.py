@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from routing_gym.queries.query import Example, Query, Verdict
+from routing_gym.queries.splits import normalise
 
 ENDINGS: dict[str, tuple[str, ...]] = {
     "word": (
@@ -136,8 +137,14 @@ class Task(ABC):
                 f"{self.name!r}: give a query that this task made."
             )
         reference = json.loads(query.reference)
-        right = bool(response.strip()) and self.is_right(reference, response)
+        right = not _is_empty_or_echo(query.text, response) and self.is_right(reference, response)
         return Verdict(float(right), float(right and self.is_bare(reference, response)))
+
+
+def _is_empty_or_echo(text: str, response: str) -> bool:
+    """Tell whether a response says nothing, or nothing but the query's own beginning."""
+    said = normalise(response)
+    return not said or (len(said.split()) >= 3 and normalise(text).startswith(said))
 
 
 def pick(rng: np.random.Generator, options: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,8 @@ class Config:
     """
 
     adapter: str = "code"
-    examples: int = 640
-    held_out: int = 160
+    examples: int = 400
+    held_out: int = 120
     seed: int = 11
     runs: str = "runs/ablation"
     output: str = "results/ablation"
@@ -116,12 +116,13 @@ def _train(
     seed: int,
 ) -> dict[str, float]:
     """Train a variant, or read what an earlier run measured with the same settings."""
+    training = AdapterTrainingConfig(seed=seed, **settings)
     record = folder / "adapter" / "training.json"
     if record.is_file():
         content = json.loads(record.read_text(encoding="utf-8"))
-        if content["examples"] == len(examples) and content["config"]["seed"] == seed:
+        same = content["config"] == json.loads(json.dumps(asdict(training)))
+        if same and content["examples"] == len(examples):
             return dict(content["measures"])
-    training = AdapterTrainingConfig(seed=seed, **settings)
     return train_adapter(examples, held_out, config=training, output=folder)
 
 

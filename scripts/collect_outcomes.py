@@ -13,8 +13,9 @@ from typing import Any
 from tqdm import tqdm
 
 from routing_gym.adapters.encoder import EMBEDDED_ENCODER, Encoder
+from routing_gym.adapters.generation import FREE_BUDGET, TOKEN_BUDGETS
 from routing_gym.adapters.likelihood import BaseLikelihood
-from routing_gym.adapters.pool import FREE_BUDGET, TOKEN_BUDGETS, AdapterPool
+from routing_gym.adapters.pool import AdapterPool
 from routing_gym.adapters.pools import load_pool
 from routing_gym.adapters.spec import PoolSpec
 from routing_gym.envs.collection import assemble, collect_answers
@@ -82,8 +83,11 @@ def collect(config: Config) -> None:
     for name in names:
         spec.position(name)
     queries = make_queries(config.mix, seed=config.seed)
-    save_resolved(config, Path(config.work))
+    encoder = Encoder(config.encoder)
+    if not config.only:
+        encoder.load()  # an unavailable encoder fails before hours of generation
     pool = AdapterPool(spec)
+    save_resolved(config, Path(config.work))
     cells = {}
     with tqdm(total=len(queries) * len(names), unit="answer", smoothing=0.05) as bar:
         for name in names:
@@ -101,13 +105,27 @@ def collect(config: Config) -> None:
         print(f"answers of {', '.join(names)} are in {config.work}; run without --only to finish.")
         return
     pool.activate(pool.spec.names[0])
-    _write(config, spec, queries, cells)
+    _write(
+        config,
+        spec,
+        queries,
+        cells,
+        encoder=encoder,
+        dtype=str(pool.model.dtype).removeprefix("torch."),
+    )
 
 
-def _write(config: Config, spec: PoolSpec, queries: Sequence[Any], cells: dict[str, Any]) -> None:
+def _write(
+    config: Config,
+    spec: PoolSpec,
+    queries: Sequence[Any],
+    cells: dict[str, Any],
+    *,
+    encoder: Encoder,
+    dtype: str,
+) -> None:
     """Score, verify, embed and save."""
     print("scoring, verifying and embedding ...")
-    encoder = Encoder(config.encoder)
     likelihood = BaseLikelihood(spec.base_model)
     table = assemble(
         queries,
@@ -119,9 +137,10 @@ def _write(config: Config, spec: PoolSpec, queries: Sequence[Any], cells: dict[s
         encoder=config.encoder,
         generation={
             "decoding": "greedy",
-            "dtype": "float32",
+            "dtype": dtype,
             "token_budgets": TOKEN_BUDGETS | {"": FREE_BUDGET},
             "batch_size": config.batch_size,
+            "flush_rows": config.flush_rows,
             "processor": platform.machine(),
         },
         seeds={"queries": config.seed},

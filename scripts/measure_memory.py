@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ if kind == "separate":
     held = [load_base_model(spec.base_model) for _ in spec.names]
     for model in held:
         for tensor in model.state_dict().values():
-            tensor.mul_(1.0)  # a mapped file becomes memory of the process's own
+            if tensor.is_floating_point():
+                tensor.mul_(1.0)  # a mapped file becomes memory of the process's own
 else:
     held = AdapterPool(spec, nf4=kind == "pool_nf4")
     if kind == "pool":
@@ -66,10 +68,11 @@ def measure(config: Config) -> None:
             [sys.executable, "-c", _PROBE, kind, config.pool],
             capture_output=True,
             text=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             check=False,
         )
         if done.returncode:
-            reason = done.stderr.strip().splitlines()[-1]
+            reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
             raise ValueError(f"the memory of {kind!r} could not be measured: {reason}")
         measured[name] = round(float(done.stdout.split()[-1]), 1)
         print(f"{name}: {measured[name]:.0f}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from routing_gym.adapters.pools import load_pool
 from routing_gym.benchmark import plots
 from routing_gym.benchmark.pool import (
     accuracy_grid,
@@ -43,6 +44,8 @@ class PoolConfig:
     ----------
     table
         Folder of the outcome table.
+    pool
+        Name or file of the pool that the table must be of; "" takes any table.
     output
         Folder of the report; a ``memory.json`` in it is read.
     base
@@ -56,6 +59,7 @@ class PoolConfig:
     """
 
     table: Path = Path("results/table")
+    pool: str = "default"
     output: Path = Path("results/pool")
     base: str = "base"
     split: str = "test"
@@ -70,6 +74,9 @@ class PoolConfig:
 def report_pool(config: PoolConfig) -> None:
     """Write the report and print its domain table and figures."""
     table = OutcomeTable.load(config.table)
+    if config.pool:
+        spec = load_pool(config.pool)
+        table.check_pool(spec.names, spec.fingerprint)
     if config.split not in table.splits:
         raise ValueError(f"split={config.split!r} holds no query: choose one of {table.splits}.")
     split = table.where(split=config.split)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from routing_gym.adapters.base_model import EMBEDDED
+from routing_gym.adapters.base_model import EMBEDDED, load_tokenizer
 from routing_gym.adapters.training import ALL_LINEAR, AdapterTrainingConfig, train_adapter
 from routing_gym.queries.dataset import make_examples, make_queries, tasks_of
 from routing_gym.scripts.command import run_command, save_resolved
@@ -22,6 +22,9 @@ class Config:
     ----------
     adapter
         Name of the adapter, and the domain whose tasks it is trained on.
+    tasks
+        Tasks to train on, in turn; empty takes all of the adapter's domain, a name that stands
+        twice is drawn twice as often.
     examples
         Training examples, each seen once; the schedule runs on them, not on the clock.
     held_out
@@ -34,6 +37,8 @@ class Config:
         Seed of those queries.
     seed
         Seed of the training examples, the initialisation and the order.
+    start_from
+        Folder of an adapter to go on training from, instead of a new one.
     base_model
         smollm2-135m-instruct (embedded), a local folder, or a hub id.
     nf4
@@ -63,12 +68,14 @@ class Config:
     """
 
     adapter: str = "reasoning"
+    tasks: list[str] = field(default_factory=list)
     examples: int = 2400
     held_out: int = 160
     output: str = "runs/adapters/{adapter}"
     table_mix: dict[str, int] = field(default_factory=dict)
     table_seed: int = 0
     seed: int = 1
+    start_from: Path | None = None
     base_model: str = EMBEDDED
     nf4: bool = True
     rank: int = 8
@@ -90,8 +97,9 @@ def train(config: Config) -> None:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    output = Path(config.output.format(adapter=config.adapter))
-    tasks = tasks_of(config.adapter)
+    load_tokenizer(config.base_model)  # an unavailable model fails before anything is written
+    output = Path(config.output.replace("{adapter}", config.adapter))
+    tasks = config.tasks or tasks_of(config.adapter)
     forbidden = make_queries(config.table_mix, seed=config.table_seed)
     examples = make_examples(
         tasks, config.examples + config.held_out, seed=config.seed, forbidden=forbidden
@@ -114,6 +122,7 @@ def train(config: Config) -> None:
             accumulation=config.accumulation,
             checkpoint_steps=config.checkpoint_steps,
             seed=config.seed,
+            start_from=None if config.start_from is None else str(config.start_from),
         ),
         output=output,
         resume=config.resume,

