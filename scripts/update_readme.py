@@ -1,4 +1,4 @@
-"""Write the figures of the reports into the README, between its two markers."""
+"""Write what the reports say into the README, between its markers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from routing_gym.scripts.command import run_command
 
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+BLOCKS = ("train", "figures")
 FIGURES: dict[str, dict[str, str]] = {
     "pool": {
         "own_over_base_min": "each adapter's accuracy on its own domain over the base's, the least",
@@ -79,17 +79,35 @@ def _cells(figure: float | dict[str, float]) -> str:
     return f"{figure:.3f} | "
 
 
+def render_block(block: str, results: Path, reports: Sequence[str] = tuple(FIGURES)) -> str:
+    """Make one block of the page: the table that `make train` printed, or the figures."""
+    if block == "figures":
+        return render(results, reports)
+    path = results / "train_ppo" / "comparison.md"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `make reports` first.")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def marks(block: str) -> tuple[str, str]:
+    """Return a block's markers."""
+    return f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
+
+
 def update(config: Config) -> None:
     """Replace what stands between the markers."""
     path = Path(config.readme)
     text = path.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{path} must hold {BEGIN!r} and {END!r} once each.")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    table = render(Path(config.results), config.reports)
-    path.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}", encoding="utf-8")
-    print(table)
+    for block in BLOCKS:
+        begin, end = marks(block)
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise ValueError(f"{path} must hold {begin!r} and {end!r} once each.")
+        head, rest = text.split(begin)
+        tail = rest.split(end)[1]
+        content = render_block(block, Path(config.results), config.reports)
+        text = f"{head}{begin}\n\n{content}\n\n{end}{tail}"
+    path.write_text(text, encoding="utf-8")
+    print(f"{path} shows what {config.results} says.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

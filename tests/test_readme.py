@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from routing_gym.envs.table import DEFAULT_TABLE
-from routing_gym.scripts.update_readme import BEGIN, END, main, render
+from routing_gym.scripts.update_readme import BLOCKS, main, marks, render_block
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,10 +57,12 @@ def test_links_lead_somewhere() -> None:
     assert missing == []
 
 
-def test_figures_are_those_of_the_reports() -> None:
-    shown = README.split(BEGIN)[1].split(END)[0].strip()
-    assert shown == render(ROOT / "results")
-    assert "`ppo_over_supervised`" in shown
+@pytest.mark.parametrize(("block", "sign"), [("train", "oracle"), ("figures", "ppo_over_")])
+def test_figures_are_those_of_the_reports(block: str, sign: str) -> None:
+    begin, end = marks(block)
+    shown = README.split(begin)[1].split(end)[0].strip()
+    assert shown == render_block(block, ROOT / "results")
+    assert sign in shown
 
 
 def test_update_refuses_a_page_without_markers(
@@ -75,6 +77,6 @@ def test_update_refuses_a_page_without_markers(
 
 def test_update_names_a_missing_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"{BEGIN}\n{END}\n")
+    page.write_text("\n".join(mark for block in BLOCKS for mark in marks(block)))
     assert main(["--readme", str(page), "--results", str(tmp_path)]) == 1
     assert "make reports" in capsys.readouterr().err

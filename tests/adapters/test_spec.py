@@ -96,8 +96,10 @@ def test_wrong_pools(names: tuple[str, ...], message: str) -> None:
 
 
 def test_an_adapter_needs_a_name() -> None:
-    with pytest.raises(ValueError, match="has an empty name"):
+    with pytest.raises(ValueError, match="not empty"):
         AdapterSpec("")
+    with pytest.raises(ValueError, match="without dots"):
+        AdapterSpec("v1.2")
 
 
 @pytest.mark.parametrize("file", [WEIGHTS_FILE, CONFIG_FILE])

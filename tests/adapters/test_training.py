@@ -14,6 +14,7 @@ from routing_gym.adapters import training
 from routing_gym.adapters.base_model import load_base_model, load_tokenizer
 from routing_gym.adapters.generation import generate
 from routing_gym.adapters.prompt import render_prompt
+from routing_gym.adapters.spec import WEIGHTS_FILE
 from routing_gym.adapters.training import (
     ALL_LINEAR,
     AdapterTrainingConfig,
@@ -200,13 +201,11 @@ def test_training_can_start_from_an_adapter(
         settings(tiny_base, start_from="nowhere")
 
 
-def test_a_run_can_start_afresh(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def begun(output: Path) -> str:
-        raise AssertionError("must not look for a checkpoint")
-
-    monkeypatch.setattr(training, "_last_checkpoint", begun)
+def test_a_run_can_start_afresh(tiny_base: Path, tmp_path: Path) -> None:
+    stale = tmp_path / "checkpoint-7"
+    stale.mkdir()
+    (stale / "trainer_state.json").write_text("of an older run")
+    (stale / WEIGHTS_FILE).write_text("of an older run")
     examples = toy_examples(2)
     config = settings(tiny_base)
     measures = train_adapter(examples, examples, config=config, output=tmp_path, resume=False)

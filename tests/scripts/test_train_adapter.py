@@ -88,7 +88,6 @@ def test_wrong_command_lines(capsys: Capture, argv: list[str], words: list[str])
         (["--learning_rate", "-1"], ["learning_rate=-1"]),
         (["--table_mix", '{"turnes": 3}'], ["unknown task 'turnes'", "'turns'"]),
         (["--targets", "[nothing]"], ["nothing"]),
-        (["--output", "{name}"], ["name"]),
     ],
 )
 def test_runs_that_cannot_be(
