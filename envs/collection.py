@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from routing_gym.envs.manifest import AdapterRecord, Manifest, MetricRecord
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.dataset import verify
 from routing_gym.queries.query import Query
+from routing_gym.rewards.coherence import Likelihood
 from routing_gym.rewards.evaluator import SelfEvaluator
 from routing_gym.rewards.metric import Answer
 
@@ -58,6 +60,11 @@ def cell_key(query: Query, adapter_sha256: str, base_model: str) -> str:
     """Hash what determines an answer: text, token budget, base model and the adapter's hash."""
     budget = TOKEN_BUDGETS.get(query.form, FREE_BUDGET)
     parts = [query.text, budget, base_model, adapter_sha256]
+    return _digest(parts)
+
+
+def _digest(parts: Sequence[Any]) -> str:
+    """Hash a list of JSON values."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
@@ -131,13 +138,69 @@ def collect_answers(
     return cells
 
 
+def collect_likelihoods(
+    queries: Sequence[Query],
+    cells: dict[str, dict[str, Cell]],
+    *,
+    likelihood: Likelihood,
+    folder: Path,
+    flush_queries: int = 64,
+    on_rows: Tick | None = None,
+) -> np.ndarray:
+    """Score every answer's likelihood under the base model, going on where a killed run stopped.
+
+    Parameters
+    ----------
+    queries
+        N queries.
+    cells
+        Adapter -> query id -> `Cell`, complete; K adapters.
+    likelihood
+        ``(queries, responses) -> (n,)`` mean token log-likelihoods, as `BaseLikelihood`.
+    folder
+        Where ``likelihoods.jsonl`` lies.
+    flush_queries
+        Queries between writes to disk: what a kill can lose.
+    on_rows
+        Called with the number of queries that were found or scored.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (N, K), nats per token, at most 0; minus infinity for an empty response.
+    """
+    path = folder / "likelihoods.jsonl"
+    with _locked(path):
+        known = {key: values for key, values in _whole_lines(path)}
+        rows = {q.query_id: [_present(cells, name, q).response for name in cells] for q in queries}
+        keys = {q.query_id: _digest([q.text, *rows[q.query_id]]) for q in queries}
+        todo = [q for q in queries if keys[q.query_id] not in known]
+        if on_rows:
+            on_rows(len(queries) - len(todo))
+        todo.sort(key=lambda q: len(q.text))
+        for start in range(0, len(todo), flush_queries):
+            part = todo[start : start + flush_queries]
+            texts = [q.text for q in part for _ in cells]
+            values = likelihood(texts, [r for q in part for r in rows[q.query_id]])
+            fresh = [
+                (keys[q.query_id], row)
+                for q, row in zip(part, values.reshape(len(part), -1).tolist(), strict=True)
+            ]
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in fresh)
+            known.update(fresh)
+            if on_rows:
+                on_rows(len(part))
+    return np.array([known[keys[q.query_id]] for q in queries])
+
+
 def assemble(
     queries: Sequence[Query],
     cells: dict[str, dict[str, Cell]],
     *,
     pool: Any,
     evaluator: SelfEvaluator,
-    likelihood: Callable[[Sequence[str], Sequence[str]], np.ndarray],
+    likelihoods: np.ndarray,
     encode: Callable[[Sequence[str]], np.ndarray],
     encoder: str,
     generation: dict[str, Any],
@@ -156,8 +219,10 @@ def assemble(
         The `PoolSpec` that answered.
     evaluator
         Scores the answers without their references.
-    likelihood, encode
-        See `BaseLikelihood` and `Encoder.encode`.
+    likelihoods
+        float64 (N, K), from `collect_likelihoods`, adapters in the pool's order.
+    encode
+        See `Encoder.encode`.
     encoder
         The encoder's id.
     generation, seeds, versions
@@ -171,7 +236,6 @@ def assemble(
     grid = [[_present(cells, name, query) for name in pool.names] for query in queries]  # (N, K)
     shape = (len(queries), len(pool.names))
     flat = [(q, c) for q, row in zip(queries, grid, strict=True) for c in row]
-    likelihoods = likelihood([q.text for q, _ in flat], [c.response for _, c in flat])
     answers = [
         Answer(
             query=q.text,
@@ -184,12 +248,13 @@ def assemble(
             seconds=c.seconds,
             log_likelihood=min(float(value), 0.0),
         )
-        for (q, c), value in zip(flat, likelihoods, strict=True)
+        for (q, c), value in zip(flat, likelihoods.ravel(), strict=True)
     ]
     scores = {
         name: values.reshape(shape) for name, values in evaluator.evaluate_batch(answers).items()
     }
-    verdicts = [verify(q, c.response) for q, c in flat]
+    with ThreadPoolExecutor() as workers:  # code is run in processes of its own
+        verdicts = list(workers.map(lambda pair: verify(pair[0], pair[1].response), flat))
     scores["accuracy"] = np.array([v.accuracy for v in verdicts]).reshape(shape)
     scores["accuracy_strict"] = np.array([v.strict for v in verdicts]).reshape(shape)
     columns = {
@@ -262,21 +327,26 @@ def _present(cells: dict[str, dict[str, Cell]], adapter: str, query: Query) -> C
 
 
 def _read_cells(path: Path, keys: dict[str, str]) -> dict[str, Cell]:
-    """Read the cells of this pool and these queries; cut off a line that a kill left unfinished."""
-    if not path.is_file():
-        return {}
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        path.write_bytes(whole)
+    """Read the cells of this pool and these queries."""
     try:
-        cells = [Cell(**json.loads(line)) for line in whole.decode("utf-8").splitlines()]
+        cells = [Cell(**line) for line in _whole_lines(path)]
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path} holds a line that is no answer ({error}): delete the line, or the file to "
             "collect this adapter again."
         ) from error
     return {cell.query_id: cell for cell in cells if keys.get(cell.query_id) == cell.key}
+
+
+def _whole_lines(path: Path) -> list[Any]:
+    """Read a file of JSON lines; cut off a last line that a kill left unfinished."""
+    if not path.is_file():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        path.write_bytes(whole)
+    return [json.loads(line) for line in whole.decode("utf-8").splitlines()]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from routing_gym.adapters.likelihood import BaseLikelihood
 from routing_gym.adapters.pool import AdapterPool
 from routing_gym.adapters.pools import load_pool
 from routing_gym.adapters.spec import PoolSpec
-from routing_gym.envs.collection import assemble, collect_answers
+from routing_gym.envs.collection import assemble, collect_answers, collect_likelihoods
 from routing_gym.queries.dataset import make_queries
 from routing_gym.rewards.evaluator import SelfEvaluator
 from routing_gym.scripts.command import run_command, save_resolved
@@ -125,14 +125,18 @@ def _write(
     dtype: str,
 ) -> None:
     """Score, verify, embed and save."""
-    print("scoring, verifying and embedding ...")
     likelihood = BaseLikelihood(spec.base_model)
+    with tqdm(total=len(queries), unit="query", desc="likelihood", smoothing=0.05) as bar:
+        likelihoods = collect_likelihoods(
+            queries, cells, likelihood=likelihood, folder=Path(config.work), on_rows=bar.update
+        )
+    print("scoring, verifying and embedding ...")
     table = assemble(
         queries,
         cells,
         pool=spec,
         evaluator=SelfEvaluator(encoder=encoder, likelihood=likelihood),
-        likelihood=likelihood,
+        likelihoods=likelihoods,
         encode=encoder.encode,
         encoder=config.encoder,
         generation={

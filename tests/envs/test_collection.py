@@ -6,6 +6,7 @@ import fcntl
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ import pytest
 
 from routing_gym.adapters.generation import Completion
 from routing_gym.adapters.spec import CONFIG_FILE, WEIGHTS_FILE, AdapterSpec, PoolSpec
-from routing_gym.envs.collection import Cell, assemble, cell_key, collect_answers
+from routing_gym.envs.collection import (
+    Cell,
+    assemble,
+    cell_key,
+    collect_answers,
+    collect_likelihoods,
+)
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.dataset import make_queries
 from routing_gym.queries.query import Query
@@ -229,7 +236,7 @@ def build(
         cells,
         pool=spec,
         evaluator=SelfEvaluator(METRICS),
-        likelihood=likelihood,
+        likelihoods=np.tile([-np.inf, -1.0], (len(queries), 1)),
         encode=lambda texts: np.eye(len(texts), 32, dtype=np.float32),
         encoder="rows",
         generation={"decoding": "greedy"},
@@ -289,13 +296,55 @@ def test_a_score_that_is_no_number_is_refused(spec: PoolSpec, queries: list[Quer
             answered(queries, spec),
             pool=spec,
             evaluator=SelfEvaluator(METRICS),
-            likelihood=lambda q, r: np.full(len(q), np.nan),
+            likelihoods=np.full((len(queries), 2), np.nan),
             encode=lambda texts: np.eye(len(texts), 32, dtype=np.float32),
             encoder="rows",
             generation={},
             seeds={},
             versions={},
         )
+
+
+def test_likelihoods_go_on_after_a_kill(
+    spec: PoolSpec, queries: list[Query], tmp_path: Path
+) -> None:
+    cells = answered(queries, spec)
+    asked: list[str] = []
+
+    def dying(texts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
+        if asked:
+            raise KeyboardInterrupt
+        asked.extend(texts)
+        return likelihood(texts, responses)
+
+    begin = partial(collect_likelihoods, queries, cells, folder=tmp_path, flush_queries=5)
+    with pytest.raises(KeyboardInterrupt):
+        begin(likelihood=dying)
+    with (tmp_path / "likelihoods.jsonl").open("a") as file:
+        file.write('["unfini')
+    again: list[str] = []
+
+    def counted(texts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
+        again.extend(texts)
+        return likelihood(texts, responses)
+
+    values = begin(likelihood=counted)
+    assert values.tolist() == [[-np.inf, -1.0]] * len(queries)
+    assert set(asked) | set(again) == {q.text for q in queries}
+    assert not set(asked) & set(again)
+    assert len((tmp_path / "likelihoods.jsonl").read_text().splitlines()) == len(queries)
+
+
+def test_changed_answers_are_scored_again(
+    spec: PoolSpec, queries: list[Query], tmp_path: Path
+) -> None:
+    cells = answered(queries, spec)
+    collect_likelihoods(queries, cells, likelihood=likelihood, folder=tmp_path)
+    first = queries[0].query_id
+    cells["one"][first] = Cell("k", first, "", 9, 1, 0.1, True)
+    values = collect_likelihoods(queries, cells, likelihood=likelihood, folder=tmp_path)
+    assert values[0].tolist() == [-np.inf, -np.inf]
+    assert values[1].tolist() == [-np.inf, -1.0]
 
 
 def test_cells_survive_the_file(tmp_path: Path) -> None:
