@@ -73,7 +73,7 @@ class AdapterPool:
         self._restore()
         self.active = None
         try:
-            if isinstance(self.model, PeftModel):
+            if hasattr(self.model, "peft_config"):
                 self.model.load_adapter(str(adapter.path), adapter_name=adapter.name)
             else:
                 self.model = PeftModel.from_pretrained(
