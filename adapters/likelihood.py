@@ -60,7 +60,7 @@ class BaseLikelihood:
         wanted: dict[str, dict[str, float]] = {}
         for query, response in zip(queries, responses, strict=True):
             wanted.setdefault(query, {})[response] = -np.inf
-        ordered = sorted(wanted, key=len)
+        ordered = sorted(wanted, key=lambda query: max(map(len, wanted[query])))
         for start in range(0, len(ordered), self.batch_size):
             self._score_batch(ordered[start : start + self.batch_size], wanted)
         pairs = zip(queries, responses, strict=True)
@@ -112,14 +112,23 @@ class BaseLikelihood:
         )
         tokens, present = (encoded[k].to(model.device) for k in ("input_ids", "attention_mask"))
         read = mask[keep]
-        logits = model(
+        hidden = model.base_model(
             input_ids=tokens,
             attention_mask=torch.cat([read, present], dim=1),
             position_ids=read.sum(dim=1, keepdim=True)
             + torch.arange(tokens.shape[1], device=read.device),
             past_key_values=own,
             use_cache=True,
-        ).logits  # (rows, T, V)
-        before = torch.cat([first[keep][:, None], logits[:, :-1]], dim=1)
-        chosen = before.float().log_softmax(dim=-1).gather(-1, tokens[..., None])[..., 0]
-        return ((chosen * present).sum(dim=1) / present.sum(dim=1)).double().cpu().numpy()
+        ).last_hidden_state  # (rows, T, D)
+        scores = torch.zeros(tokens.shape, device=read.device)  # (rows, T)
+        scores[:, 0] = _chosen(first[keep], tokens[:, 0])
+        later = present[:, 1:].bool()  # logits only where a token follows
+        logits = model.get_output_embeddings()(hidden[:, :-1][later])  # (tokens, V)
+        scores[:, 1:][later] = _chosen(logits, tokens[:, 1:][later])
+        return (scores.sum(dim=1) / present.sum(dim=1)).double().cpu().numpy()
+
+
+def _chosen(logits: Any, tokens: Any) -> Any:
+    """Log-likelihood of one token per row of logits."""
+    logits = logits.float()
+    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)

@@ -177,7 +177,7 @@ def collect_likelihoods(
         todo = [q for q in queries if keys[q.query_id] not in known]
         if on_rows:
             on_rows(len(queries) - len(todo))
-        todo.sort(key=lambda q: len(q.text))
+        todo.sort(key=lambda q: max(map(len, rows[q.query_id])))  # little padding
         for start in range(0, len(todo), flush_queries):
             part = todo[start : start + flush_queries]
             texts = [q.text for q in part for _ in cells]
