@@ -27,6 +27,15 @@ FIGURES: dict[str, dict[str, str]] = {
         "routing_accuracy_all": "the same over all queries",
         "quality_gain_over_best_single": "relative gain in mean quality score",
         "seconds_over_best_single": "seconds per answer over the best single adapter's",
+        "gumbel_minus_softmax": "ablation: reward with the Gumbel-Softmax sample in the loss minus "
+        "that with plain softmax",
+        "gumbel_minus_regression": "the same, minus that of score regression",
+        "accuracy_lost_to_reward_ppo": "PPO's accuracy when trained on accuracy minus that when "
+        "trained on the self-evaluated reward",
+    },
+    "ablation": {
+        "accuracy_all_linear_rank_8": "code adapter, short training: LoRA of rank 8 on all layers",
+        "accuracy_attention_rank_16": "the same, of rank 16 on attention alone",
     },
 }
 

@@ -37,7 +37,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_report(table: Path, tmp_path: Path, capsys: Capture) -> None:
     output = tmp_path / "pool"
-    assert main(["--table", str(table), "--output", str(output)]) == 0
+    assert main(["--pool", "", "--table", str(table), "--output", str(output)]) == 0
     assert {path.name for path in output.iterdir()} == {
         "command.txt",
         "config.yaml",
@@ -58,7 +58,7 @@ def test_report(table: Path, tmp_path: Path, capsys: Capture) -> None:
 
 def test_measured_memory_is_kept_and_reported(table: Path, tmp_path: Path) -> None:
     (tmp_path / "memory.json").write_text('{"pool_mb": 1, "separate_models_mb": 5}')
-    assert main(["--table", str(table), "--output", str(tmp_path)]) == 0
+    assert main(["--pool", "", "--table", str(table), "--output", str(tmp_path)]) == 0
     figures = json.loads((tmp_path / "summary.json").read_text())
     assert figures["memory_over_separate_models"] == 0.2
     assert (tmp_path / "memory.json").exists()
@@ -78,8 +78,16 @@ def test_bad_input(
     more: list[str], code: int, message: str, table: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     output = tmp_path / "pool"
-    assert main(["--table", str(table), "--output", str(output), *more]) == code
+    assert main(["--pool", "", "--table", str(table), "--output", str(output), *more]) == code
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
     assert not output.exists()
+
+
+def test_a_table_of_another_pool_is_refused(table: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["--table", str(table), "--output", str(tmp_path / "pool")]) == 1
+    message = capsys.readouterr().err
+    assert "fingerprint" in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "pool").exists()
