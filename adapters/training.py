@@ -201,9 +201,6 @@ def _trainer(
     lora: LoraConfig | None = None
     if config.start_from is not None:
         model = PeftModel.from_pretrained(model, config.start_from, is_trainable=True)
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
     else:
         lora = LoraConfig(
             r=config.rank,
@@ -213,7 +210,7 @@ def _trainer(
             task_type="CAUSAL_LM",
         )
     trainable = () if lora else [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    exact = {name: parameter.detach().clone() for name, parameter in trainable}
+    exact = {name: parameter.detach().float().clone() for name, parameter in trainable}
     trainer = _response_trainer(SFTTrainer)(
         model=model,
         args=_arguments(config, output, examples=len(examples)),

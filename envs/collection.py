@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from routing_gym.adapters.generation import FREE_BUDGET, TOKEN_BUDGETS, Completion
+from routing_gym.envs.columns import QUERY_DTYPES
 from routing_gym.envs.manifest import AdapterRecord, Manifest, MetricRecord
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.dataset import verify
@@ -112,7 +113,8 @@ def collect_answers(
     if flush_rows < 1:
         raise ValueError(f"flush_rows={flush_rows}: give at least 1.")
     spec = pool.spec.adapters[pool.spec.position(adapter)]
-    keys = {q.query_id: cell_key(q, spec.sha256, pool.spec.base_model) for q in queries}
+    sha256 = spec.sha256  # reads the weights, so once
+    keys = {q.query_id: cell_key(q, sha256, pool.spec.base_model) for q in queries}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"answers-{adapter}.jsonl"
     with _locked(path):
@@ -130,8 +132,7 @@ def collect_answers(
                 batch_size=batch_size,
             )
             fresh = [_cell(keys[q.query_id], q, a) for q, a in zip(part, answers, strict=True)]
-            with path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(asdict(cell)) + "\n" for cell in fresh)
+            _append_lines(path, map(asdict, fresh))
             cells.update({cell.query_id: cell for cell in fresh})
             if on_rows:
                 on_rows(len(fresh))
@@ -186,8 +187,7 @@ def collect_likelihoods(
                 (keys[q.query_id], row)
                 for q, row in zip(part, values.reshape(len(part), -1).tolist(), strict=True)
             ]
-            with path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(line) + "\n" for line in fresh)
+            _append_lines(path, fresh)
             known.update(fresh)
             if on_rows:
                 on_rows(len(part))
@@ -234,7 +234,6 @@ def assemble(
         If a cell is missing.
     """
     grid = [[_present(cells, name, query) for name in pool.names] for query in queries]  # (N, K)
-    shape = (len(queries), len(pool.names))
     flat = [(q, c) for q, row in zip(queries, grid, strict=True) for c in row]
     answers = [
         Answer(
@@ -250,26 +249,12 @@ def assemble(
         )
         for (q, c), value in zip(flat, likelihoods.ravel(), strict=True)
     ]
-    scores = {
-        name: values.reshape(shape) for name, values in evaluator.evaluate_batch(answers).items()
-    }
-    with ThreadPoolExecutor() as workers:  # code is run in processes of its own
-        verdicts = list(workers.map(lambda pair: verify(pair[0], pair[1].response), flat))
-    scores["accuracy"] = np.array([v.accuracy for v in verdicts]).reshape(shape)
-    scores["accuracy_strict"] = np.array([v.strict for v in verdicts]).reshape(shape)
-    columns = {
-        name: np.array([getattr(q, name) for q in queries])
-        for name in ("query_id", "text", "domain", "task", "complexity", "split", "form")
-    }
+    scores = evaluator.evaluate_batch(answers) | _verdicts(flat)
+    measured = ("prompt_tokens", "completion_tokens", "seconds", "finished")
     return OutcomeTable(
-        **columns,
-        form_size=np.array([q.form_size for q in queries]),
-        reference=np.array([q.reference for q in queries], dtype=object),
-        scores=scores,
-        prompt_tokens=_column(grid, "prompt_tokens"),
-        completion_tokens=_column(grid, "completion_tokens"),
-        seconds=_column(grid, "seconds"),
-        finished=_column(grid, "finished"),
+        **{name: np.array([getattr(q, name) for q in queries]) for name in QUERY_DTYPES},
+        **{name: _column(grid, name) for name in measured},
+        scores={name: values.reshape(likelihoods.shape) for name, values in scores.items()},
         responses=np.array([[c.response for c in row] for row in grid], dtype=object),
         embeddings=encode([q.text for q in queries]),
         manifest=Manifest(
@@ -285,6 +270,16 @@ def assemble(
             versions=versions,
         ),
     )
+
+
+def _verdicts(answers: Sequence[tuple[Query, Cell]]) -> dict[str, np.ndarray]:
+    """Verify answers: accuracy and strict accuracy, float64 (n,)."""
+    with ThreadPoolExecutor() as workers:  # code is run in processes of its own
+        verdicts = list(workers.map(lambda pair: verify(pair[0], pair[1].response), answers))
+    return {
+        "accuracy": np.array([verdict.accuracy for verdict in verdicts]),
+        "accuracy_strict": np.array([verdict.strict for verdict in verdicts]),
+    }
 
 
 def _metric_records(evaluator: SelfEvaluator) -> dict[str, MetricRecord]:
@@ -336,6 +331,12 @@ def _read_cells(path: Path, keys: dict[str, str]) -> dict[str, Cell]:
             "collect this adapter again."
         ) from error
     return {cell.query_id: cell for cell in cells if keys.get(cell.query_id) == cell.key}
+
+
+def _append_lines(path: Path, values: Iterable[Any]) -> None:
+    """Append values to a file of JSON lines."""
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(value) + "\n" for value in values)
 
 
 def _whole_lines(path: Path) -> list[Any]:
