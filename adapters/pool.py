@@ -13,6 +13,7 @@ from routing_gym.adapters.generation import (
     TOKEN_BUDGETS,
     Completion,
     generate,
+    sample,
 )
 from routing_gym.adapters.prompt import render_prompt
 from routing_gym.adapters.spec import AdapterSpec, PoolSpec
@@ -170,19 +171,71 @@ class AdapterPool:
         ValueError
             If the name is unknown or a text is empty.
         """
+        prompts, budgets = self._asked(name, texts, forms)
+        return generate(
+            self.model,
+            self.tokenizer,
+            prompts,
+            max_new_tokens=budgets,
+            batch_size=batch_size,
+            on_batch=on_batch,
+        )
+
+    def sample(
+        self,
+        name: str,
+        texts: Sequence[str],
+        *,
+        k: int,
+        seed: int,
+        temperature: float = 1.0,
+        forms: Sequence[str] | None = None,
+        batch_size: int = 64,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> list[list[Completion]]:
+        """Let one adapter answer each query k times at random.
+
+        Parameters
+        ----------
+        name, texts, forms
+            As in `generate`.
+        k, seed, temperature, batch_size, on_batch
+            See `routing_gym.adapters.generation.sample`.
+
+        Returns
+        -------
+        list of list of Completion
+            k answers per query.
+
+        Raises
+        ------
+        ValueError
+            If the name is unknown, a text is empty, or k, seed or temperature is out of range.
+        """
+        prompts, budgets = self._asked(name, texts, forms)
+        return sample(
+            self.model,
+            self.tokenizer,
+            prompts,
+            max_new_tokens=budgets,
+            k=k,
+            seed=seed,
+            temperature=temperature,
+            batch_size=batch_size,
+            on_batch=on_batch,
+        )
+
+    def _asked(
+        self, name: str, texts: Sequence[str], forms: Sequence[str] | None
+    ) -> tuple[list[str], list[int]]:
+        """Activate an adapter; return the prompts and token budgets of queries."""
         for row, text in enumerate(texts):
             if not text.strip():
                 raise ValueError(f"query {row} is empty: give it words or leave it out.")
         self.activate(name)
+        prompts = [render_prompt(self.tokenizer, text) for text in texts]
         forms = forms or [""] * len(texts)
-        return generate(
-            self.model,
-            self.tokenizer,
-            [render_prompt(self.tokenizer, text) for text in texts],
-            max_new_tokens=[TOKEN_BUDGETS.get(form, FREE_BUDGET) for form in forms],
-            batch_size=batch_size,
-            on_batch=on_batch,
-        )
+        return prompts, [TOKEN_BUDGETS.get(form, FREE_BUDGET) for form in forms]
 
     def _switch(self, adapter: AdapterSpec) -> None:
         """Restore the base weights, then apply the adapter."""

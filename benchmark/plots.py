@@ -85,8 +85,8 @@ def comparison(
             _reference_lines(panel.axvline, references, quantity)
             panel.set_xlabel(title)
             panel.grid(axis="x", alpha=0.3)
-        _legend_below(figure, _training_handles(trainings) + _reference_handles())
-        _finish(figure, path, caption)
+        legend_below(figure, training_handles(trainings) + _reference_handles())
+        finish(figure, path, caption)
 
 
 def reward_against_truth(
@@ -127,10 +127,10 @@ def reward_against_truth(
             for name in agents
         ]
         figure.legend(
-            handles=names + _training_handles(trainings) + _reference_handles(),
+            handles=names + training_handles(trainings) + _reference_handles(),
             loc="outside right upper",
         )
-        _finish(figure, path, caption)
+        finish(figure, path, caption)
 
 
 def arm_usage(
@@ -179,8 +179,8 @@ def arm_usage(
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0, 1)
         axes.set_xlabel("share of test queries")
-        _legend_below(figure, axes.get_legend_handles_labels()[0], columns=len(adapters))
-        _finish(figure, path, caption)
+        legend_below(figure, axes.get_legend_handles_labels()[0], columns=len(adapters))
+        finish(figure, path, caption)
 
 
 def heat_map(
@@ -244,7 +244,7 @@ def heat_map(
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         figure.colorbar(image, ax=axes, label="verified accuracy", shrink=0.9)
-        _finish(figure, path, caption)
+        finish(figure, path, caption)
 
 
 def agent_colour(agent: str, agents: Sequence[str]) -> str:
@@ -354,7 +354,7 @@ def _reference_handles() -> list[Line2D]:
     ]
 
 
-def _training_handles(trainings: Sequence[str]) -> list[Line2D]:
+def training_handles(trainings: Sequence[str]) -> list[Line2D]:
     """Legend entries of the training rewards."""
     return [
         Line2D(
@@ -372,12 +372,12 @@ def _training_handles(trainings: Sequence[str]) -> list[Line2D]:
     ]
 
 
-def _legend_below(figure: Figure, handles: Sequence[Any], *, columns: int | None = None) -> None:
+def legend_below(figure: Figure, handles: Sequence[Any], *, columns: int | None = None) -> None:
     """Put the legend under the panels."""
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or len(handles))
 
 
-def _finish(figure: Figure, path: Path, caption: str) -> None:
+def finish(figure: Figure, path: Path, caption: str) -> None:
     """Write the caption and the file."""
     if caption:
         figure.suptitle(caption, fontsize=10, color="#333333")

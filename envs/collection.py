@@ -7,30 +7,33 @@ these files when all are complete.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from routing_gym.adapters.generation import FREE_BUDGET, TOKEN_BUDGETS, Completion
+from routing_gym.envs.collection_files import (
+    Cell,
+    Tick,
+    append_lines,
+    damaged,
+    digest,
+    locked,
+    rounded,
+    whole_lines,
+)
+from routing_gym.envs.collection_passes import present
 from routing_gym.envs.columns import QUERY_DTYPES
 from routing_gym.envs.manifest import AdapterRecord, Manifest, MetricRecord
+from routing_gym.envs.scoring import answers_of, metric_records, score_in_parts
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.dataset import verify
 from routing_gym.queries.query import Query
-from routing_gym.rewards.coherence import Likelihood
 from routing_gym.rewards.evaluator import SelfEvaluator
-from routing_gym.rewards.metric import Answer
-
-COSTS = ("tokens", "seconds")
-Tick = Callable[[int], Any]
 
 
 class Pool(Protocol):
@@ -44,29 +47,11 @@ class Pool(Protocol):
         """Answer queries greedily."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One answer on disk; `key` binds it to the text and the adapter's weights."""
-
-    key: str
-    query_id: str
-    response: str
-    prompt_tokens: int
-    completion_tokens: int
-    seconds: float
-    finished: bool
-
-
 def cell_key(query: Query, adapter_sha256: str, base_model: str) -> str:
     """Hash what determines an answer: text, token budget, base model and the adapter's hash."""
     budget = TOKEN_BUDGETS.get(query.form, FREE_BUDGET)
     parts = [query.text, budget, base_model, adapter_sha256]
-    return _digest(parts)
-
-
-def _digest(parts: Sequence[Any]) -> str:
-    """Hash a list of JSON values."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    return digest(parts)
 
 
 def collect_answers(
@@ -115,9 +100,8 @@ def collect_answers(
     spec = pool.spec.adapters[pool.spec.position(adapter)]
     sha256 = spec.sha256  # reads the weights, so once
     keys = {q.query_id: cell_key(q, sha256, pool.spec.base_model) for q in queries}
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"answers-{adapter}.jsonl"
-    with _locked(path):
+    with locked(path):
         cells = _read_cells(path, keys)
         if on_rows:
             on_rows(len(cells))
@@ -132,80 +116,27 @@ def collect_answers(
                 batch_size=batch_size,
             )
             fresh = [_cell(keys[q.query_id], q, a) for q, a in zip(part, answers, strict=True)]
-            _append_lines(path, map(asdict, fresh))
+            append_lines(path, map(asdict, fresh))
             cells.update({cell.query_id: cell for cell in fresh})
             if on_rows:
                 on_rows(len(fresh))
     return cells
 
 
-def collect_likelihoods(
-    queries: Sequence[Query],
-    cells: dict[str, dict[str, Cell]],
-    *,
-    likelihood: Likelihood,
-    folder: Path,
-    flush_queries: int = 64,
-    on_rows: Tick | None = None,
-) -> np.ndarray:
-    """Score every answer's likelihood under the base model, going on where a killed run stopped.
-
-    Parameters
-    ----------
-    queries
-        N queries.
-    cells
-        Adapter -> query id -> `Cell`, complete; K adapters.
-    likelihood
-        ``(queries, responses) -> (n,)`` mean token log-likelihoods, as `BaseLikelihood`.
-    folder
-        Where ``likelihoods.jsonl`` lies.
-    flush_queries
-        Queries between writes to disk: what a kill can lose.
-    on_rows
-        Called with the number of queries that were found or scored.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (N, K), nats per token, at most 0; minus infinity for an empty response.
-    """
-    path = folder / "likelihoods.jsonl"
-    with _locked(path):
-        known = {key: values for key, values in _whole_lines(path)}
-        rows = {q.query_id: [_present(cells, name, q).response for name in cells] for q in queries}
-        keys = {q.query_id: _digest([q.text, *rows[q.query_id]]) for q in queries}
-        todo = [q for q in queries if keys[q.query_id] not in known]
-        if on_rows:
-            on_rows(len(queries) - len(todo))
-        todo.sort(key=lambda q: max(map(len, rows[q.query_id])))  # little padding
-        for start in range(0, len(todo), flush_queries):
-            part = todo[start : start + flush_queries]
-            texts = [q.text for q in part for _ in cells]
-            values = likelihood(texts, [r for q in part for r in rows[q.query_id]])
-            fresh = [
-                (keys[q.query_id], row)
-                for q, row in zip(part, values.reshape(len(part), -1).tolist(), strict=True)
-            ]
-            _append_lines(path, fresh)
-            known.update(fresh)
-            if on_rows:
-                on_rows(len(part))
-    return np.array([known[keys[q.query_id]] for q in queries])
-
-
 def assemble(
     queries: Sequence[Query],
-    cells: dict[str, dict[str, Cell]],
+    cells: Mapping[str, Mapping[str, Cell]],
     *,
     pool: Any,
     evaluator: SelfEvaluator,
     likelihoods: np.ndarray,
+    p_true: np.ndarray,
     encode: Callable[[Sequence[str]], np.ndarray],
     encoder: str,
     generation: dict[str, Any],
     seeds: dict[str, int],
     versions: dict[str, str],
+    on_rows: Tick | None = None,
 ) -> OutcomeTable:
     """Score, verify and embed collected answers, and make the table.
 
@@ -214,42 +145,32 @@ def assemble(
     queries
         N queries with their splits.
     cells
-        Adapter -> query id -> `Cell`, complete.
+        Adapter -> query id -> `Cell`, complete; token signals from `collect_signals`.
     pool
         The `PoolSpec` that answered.
     evaluator
         Scores the answers without their references.
-    likelihoods
-        float64 (N, K), from `collect_likelihoods`, adapters in the pool's order.
+    likelihoods, p_true
+        float64 (N, K), from `collect_judgements`, adapters in the pool's order.
     encode
         See `Encoder.encode`.
     encoder
         The encoder's id.
     generation, seeds, versions
         Provenance for the manifest.
+    on_rows
+        Called with the number of answers that were scored.
 
     Raises
     ------
     ValueError
         If a cell is missing.
     """
-    grid = [[_present(cells, name, query) for name in pool.names] for query in queries]  # (N, K)
+    own = {name: cells.get(name, {}) for name in pool.names}
+    grid = [[present(own[name], q, name) for name in pool.names] for q in queries]  # (N, K)
     flat = [(q, c) for q, row in zip(queries, grid, strict=True) for c in row]
-    answers = [
-        Answer(
-            query=q.text,
-            response=c.response,
-            form=q.form,
-            form_size=q.form_size,
-            finished=c.finished,
-            prompt_tokens=c.prompt_tokens,
-            completion_tokens=c.completion_tokens,
-            seconds=c.seconds,
-            log_likelihood=min(float(value), 0.0),
-        )
-        for (q, c), value in zip(flat, likelihoods.ravel(), strict=True)
-    ]
-    scores = evaluator.evaluate_batch(answers) | _verdicts(flat)
+    answers = answers_of(queries, own, likelihoods=likelihoods, p_true=p_true)
+    scores = score_in_parts(evaluator, answers, on_rows=on_rows) | _verdicts(flat)
     measured = ("prompt_tokens", "completion_tokens", "seconds", "finished")
     return OutcomeTable(
         **{name: np.array([getattr(q, name) for q in queries]) for name in QUERY_DTYPES},
@@ -261,7 +182,7 @@ def assemble(
             adapters=tuple(
                 AdapterRecord(a.name, a.sha256 if a.path else "") for a in pool.adapters
             ),
-            metrics=_metric_records(evaluator),
+            metrics=metric_records(evaluator) | _truths(),
             base_model=pool.base_model,
             encoder=encoder,
             pool_fingerprint=pool.fingerprint,
@@ -282,14 +203,10 @@ def _verdicts(answers: Sequence[tuple[Query, Cell]]) -> dict[str, np.ndarray]:
     }
 
 
-def _metric_records(evaluator: SelfEvaluator) -> dict[str, MetricRecord]:
-    """Describe the table's score columns."""
-    records = {
-        name: MetricRecord(direction=direction, role="cost" if name in COSTS else "score")
-        for name, direction in evaluator.directions.items()
-    }
+def _truths() -> dict[str, MetricRecord]:
+    """Describe the verified columns."""
     truth = MetricRecord(direction="higher", role="truth")
-    return records | {"accuracy": truth, "accuracy_strict": truth}
+    return {"accuracy": truth, "accuracy_strict": truth}
 
 
 def _column(grid: list[list[Cell]], name: str) -> np.ndarray:
@@ -307,57 +224,16 @@ def _cell(key: str, query: Query, answer: Completion) -> Cell:
         completion_tokens=answer.completion_tokens,
         seconds=round(answer.seconds, 5),
         finished=answer.finished,
+        token_log_probs=rounded(answer.token_log_probs) or None,
+        token_entropies=rounded(answer.token_entropies) or None,
     )
-
-
-def _present(cells: dict[str, dict[str, Cell]], adapter: str, query: Query) -> Cell:
-    """Look a cell up."""
-    try:
-        return cells[adapter][query.query_id]
-    except KeyError:
-        raise ValueError(
-            f"the answer of adapter {adapter!r} to query {query.query_id!r} is missing: run the "
-            "collection again, it goes on where it stopped."
-        ) from None
 
 
 def _read_cells(path: Path, keys: dict[str, str]) -> dict[str, Cell]:
     """Read the cells of this pool and these queries."""
+    lines = whole_lines(path)
     try:
-        cells = [Cell(**line) for line in _whole_lines(path)]
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path} holds a line that is no answer ({error}): delete the line, or the file to "
-            "collect this adapter again."
-        ) from error
+        cells = [Cell(**line) for line in lines]
+    except TypeError as error:
+        raise damaged(path, error) from error
     return {cell.query_id: cell for cell in cells if keys.get(cell.query_id) == cell.key}
-
-
-def _append_lines(path: Path, values: Iterable[Any]) -> None:
-    """Append values to a file of JSON lines."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(value) + "\n" for value in values)
-
-
-def _whole_lines(path: Path) -> list[Any]:
-    """Read a file of JSON lines; cut off a last line that a kill left unfinished."""
-    if not path.is_file():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        path.write_bytes(whole)
-    return [json.loads(line) for line in whole.decode("utf-8").splitlines()]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an adapter's file for this process alone."""
-    with path.with_suffix(".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OSError(
-                f"{path} is being collected by another process: wait, or choose other adapters."
-            ) from error
-        yield

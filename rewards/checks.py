@@ -10,13 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from routing_gym.queries.extract import final_number, numbers
+from routing_gym.queries.extract import final_choice, final_number, numbers
 from routing_gym.rewards.arithmetic import asked_value, equalities
-from routing_gym.rewards.constraints import enumerated
-from routing_gym.rewards.forms import list_items
+from routing_gym.rewards.constraints import COUNT_WORDS, enumerated
+from routing_gym.rewards.forms import MONTHS, list_items
 from routing_gym.rewards.metric import Answer
 from routing_gym.rewards.source import find_code, functions, gives_result, undefined_names
-from routing_gym.rewards.text import names, sentences, words
+from routing_gym.rewards.text import COMMON_WORDS, names, sentences, words
 
 ASKS_NAME = re.compile(
     r"\b(?:who|whose|whom|which (?:person|one|child|of them)|(?:one|a|the|just the) name)\b", re.I
@@ -24,8 +24,32 @@ ASKS_NAME = re.compile(
 ASKS_SORTING = re.compile(r"\b(?:sort|order|arrange|rank|put)\w*\b", re.I)
 ENUMERATION = re.compile(r"[\w'\".-]{1,24}(?:\s?,\s?[\w'\".-]{1,24}){2}")
 ALL_ITEMS = re.compile(r"\b(?:sort|arrange|rank|reverse|order)\w*\b|\bin (?:\w+ )*order\b", re.I)
+ASKS_REPEATED = re.compile(
+    r"\b(?:twice|double|(?:two|2) times|more than once|repeat\w*|duplicate\w*|not unique)\b",
+    re.IGNORECASE,
+)
+ASKED_KINDS = (
+    (
+        re.compile(
+            r"^(?=.*\b(?:north|east|south|west)\b)"
+            r".*(?:\b(?:direction|heading|which way)\b|\bwhere\b.*\b(?:point|look|face))",
+            re.IGNORECASE | re.DOTALL,
+        ),
+        frozenset("north east south west".split()),
+    ),
+    (
+        re.compile(
+            r"\b(?:related|relation(?:ship)?)\b|\b[Ww]hat (?:is )?[A-Z]\w+ (?:is )?to [A-Z]"
+        ),
+        frozenset(
+            """mother father parent sister brother sibling daughter son child wife husband spouse
+            grandmother grandfather granddaughter grandson aunt uncle niece nephew cousin
+            mother-in-law father-in-law sister-in-law brother-in-law daughter-in-law
+            son-in-law""".split()
+        ),
+    ),
+)
 ISO_DATE = re.compile(r"\b(\d{4})-(\d{1,2})-(\d{1,2})\b")
-MONTH_STARTS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 RISING = re.compile(
     r"\b(?:ascending|increasing|alphabetical(?:ly)?|rising"
     r"|(?:smallest|lowest|least|low|small|shortest|a)(?: number| value| one)?"
@@ -98,6 +122,48 @@ def grounded_choice(answer: Answer) -> float | None:
     return 1 / len(hits) if hits else 0.0
 
 
+def fact_of_name(answer: Answer) -> float | None:
+    """Whether the name given stands in the stated fact that shares most words with the question.
+
+    Judged only where some fact shares two words with the question, names and common words aside
+    ("Who spurns the color plum?").
+    """
+    told = sentences(answer.query)
+    questions = [fact for fact in told if ASKS_NAME.search(fact)]
+    if answer.form not in ("word", "") or not questions:
+        return None
+    own = {name.casefold() for name in names(answer.query)}
+    asked = set(words(questions[0])) - COMMON_WORDS - own
+    shared = {fact: len(asked.intersection(words(fact))) for fact in told if fact not in questions}
+    best = max(shared.values(), default=0)
+    if best < 2:
+        return None
+    right = {n.casefold() for fact, count in shared.items() if count == best for n in names(fact)}
+    return float(bool(own) and final_choice(answer.response, own) in right)
+
+
+def repeated_choice(answer: Answer) -> float | None:
+    """Whether the enumerated word given stands in the query twice, where it asks for such a one."""
+    choices = set(enumerated(answer.query))
+    if answer.form != "word" or not choices or not ASKS_REPEATED.search(answer.query):
+        return None
+    given = final_choice(answer.response, choices)
+    return float(given is not None and words(answer.query).count(given) > 1)
+
+
+def another_kind(answer: Answer) -> float | None:
+    """0 for an answer without a word of the kind asked (number, direction, relation), else None."""
+    given = words(answer.response)
+    if answer.form == "number":
+        numeric = numbers(answer.response) or set(given) & {"zero", *COUNT_WORDS}
+        return None if numeric else 0.0
+    if answer.form == "word" and not ASKS_NAME.search(answer.query):
+        for asks, kind in ASKED_KINDS:
+            if asks.search(answer.query):
+                return None if kind.intersection(given) else 0.0
+    return None
+
+
 def grounded_items(answer: Answer) -> float | None:
     """Share of a list's items that the query names, each as often as it does there.
 
@@ -134,7 +200,10 @@ def sorted_items(answer: Answer) -> float | None:
 
 
 def grounded_date(answer: Answer) -> float | None:
-    """Share of a date's year, month and day that stand in a query that holds a year."""
+    """Share of a date's year, month and day that stand in a query that holds a year.
+
+    Where the query names a month, the date's must be that.
+    """
     found = ISO_DATE.search(answer.response)
     known = set(map(int, re.findall(r"(?<!\d)\d{1,4}(?!\d)", answer.query)))
     if answer.form != "date" or not any(value >= 1000 for value in known):
@@ -142,8 +211,8 @@ def grounded_date(answer: Answer) -> float | None:
     if not found:
         return 0.0
     year, month, day = map(int, found.groups())
-    named = 1 <= month <= 12 and MONTH_STARTS[month - 1] in answer.query.casefold()
-    return ((year in known) + (month in known or named) + (day in known)) / 3
+    months = set(named_months(answer.query)) or known
+    return ((year in known) + (month in months) + (day in known)) / 3
 
 
 def grounded_record(answer: Answer) -> float | None:
@@ -160,13 +229,26 @@ CHECKS: tuple[Callable[[Answer], float | None], ...] = (
     stated_arithmetic,
     asked_arithmetic,
     sound_code,
+    another_kind,
     grounded_name,
+    fact_of_name,
     grounded_choice,
+    repeated_choice,
     grounded_items,
     sorted_items,
     grounded_date,
     grounded_record,
 )
+
+
+def named_months(text: str) -> list[int]:
+    """Months named in a text, in full or by three letters or more, 1 to 12, in their order."""
+    return [
+        number
+        for word in words(text)
+        for number, month in enumerate(MONTHS.casefold().split("|"), 1)
+        if len(word) >= 3 and month.startswith(word)
+    ]
 
 
 def _comparable(items: list[str]) -> list[tuple[float, str]]:

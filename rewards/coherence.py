@@ -1,70 +1,74 @@
-"""Coherence: whether the answer reads like language, without running in circles."""
+"""Coherence: whether the answer reads like language, without running in circles or breaking off."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 
 import numpy as np
 
+from routing_gym.rewards.base_likelihood import BaseLikelihoodScore, Likelihood
 from routing_gym.rewards.metric import Answer, Direction
 from routing_gym.rewards.text import distinct_share, words
 
-Likelihood = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 WORD_GRAM, CHARACTER_GRAM, MIN_CHARACTERS = 3, 8, 24
+TRUNCATED = 0.4
+MIN_WORDS = 4  # fewer words are an answer in telegraph style, whatever they end with
+DANGLING = re.compile(
+    r"(?:[,;:(\[{=+*/&|\\-]|\b(?:a|an|the|and|or|of|to|with|for|from|by|because|if|than|which))$",
+    re.IGNORECASE,
+)
 
 
 class Coherence:
-    """``exp(mean token log-likelihood under the base model) * distinct share``; 0 if empty.
+    """``exp(mean token log-probability) * distinct share``, times .4 if broken off; 0 if empty.
 
-    The exponential is the geometric mean of the tokens' probabilities, in (0, 1]. The distinct
-    share is the lower of the shares of distinct word 3-grams and distinct 8-character stretches,
-    since a loop is likely in every token.
+    The exponential is the geometric mean of the tokens' probabilities, in (0, 1], under the model
+    that answered, as recorded while it did; where nothing was recorded, under the base model. The
+    distinct share is the lower of the shares of distinct word 3-grams and distinct 8-character
+    stretches, since a loop is likely in every token. An answer is broken off if generation
+    stopped at its limit, or if its text ends in the middle of something ("and the", "3 +").
 
-    **Sees** garbled, off-language text and loops.
+    **Sees** garbled text, hesitation, loops and cuts.
 
-    **Is fooled by** fluent nonsense: a wrong sentence that the base model would write itself
-    scores above a right answer that surprises it. Favours the base's own style over an adapter's,
-    and copied text, which is likely given the query. Does not see truncation (completeness does).
+    **Is fooled by** fluent nonsense: a wrong answer given without hesitation scores above a right
+    one that took some. Favours models that are sure of themselves, right or not, and, without a
+    record, the base's own style over an adapter's and text copied from the query.
 
     Parameters
     ----------
     likelihood
-        ``(queries, responses) -> (N,)`` mean token log-likelihoods in nats, asked only for
-        answers that carry none; by default the base model's, loaded when it is first needed.
+        ``(queries, responses) -> (N,)`` mean token log-likelihoods in nats under the base model,
+        asked only for answers that carry neither token log-probabilities nor a log-likelihood; by
+        default the base model's, loaded when it is first needed.
     """
 
     name = "coherence"
     direction: Direction = "higher"
 
     def __init__(self, likelihood: Likelihood | None = None) -> None:
-        self._likelihood = likelihood
+        self._base = BaseLikelihoodScore(likelihood)
 
     def score(self, answers: Sequence[Answer]) -> np.ndarray:
         """Score a batch: float64 (N,) in [0, 1]."""
-        written = np.array([bool(words(answer.response)) for answer in answers], dtype=bool)
-        distinct = np.array([repetition_free_share(answer.response) for answer in answers])
-        return np.where(written, np.exp(self._log_likelihoods(answers, written)) * distinct, 0.0)
+        scores = np.zeros(len(answers))
+        written = [i for i, answer in enumerate(answers) if words(answer.response)]
+        unrecorded = [i for i in written if not answers[i].token_log_probs]
+        for i in written:
+            scores[i] = np.exp(np.mean(answers[i].token_log_probs or 0.0))
+        scores[unrecorded] = self._base.score([answers[i] for i in unrecorded])
+        for i in written:
+            scores[i] *= repetition_free_share(answers[i].response)
+            scores[i] *= TRUNCATED if broken_off(answers[i]) else 1.0
+        return np.minimum(scores, 1.0)
 
-    def _log_likelihoods(self, answers: Sequence[Answer], written: np.ndarray) -> np.ndarray:
-        """Mean token log-likelihoods (N,), those that are missing filled in; 0 if not written."""
-        values = np.array(
-            [np.nan if a.log_likelihood is None else a.log_likelihood for a in answers],
-            dtype=np.float64,
-        )
-        values[~written] = 0.0
-        missing = np.flatnonzero(np.isnan(values)).tolist()
-        if missing:
-            queries = [answers[i].query for i in missing]
-            values[missing] = self._loaded()(queries, [answers[i].response for i in missing])
-        return np.minimum(values, 0.0)
 
-    def _loaded(self) -> Likelihood:
-        """Return the likelihood, loading the base model's on first use."""
-        if self._likelihood is None:
-            from routing_gym.adapters.likelihood import BaseLikelihood
-
-            self._likelihood = BaseLikelihood()
-        return self._likelihood
+def broken_off(answer: Answer) -> bool:
+    """Tell whether an answer stopped at its limit or ends in the middle of something."""
+    text = answer.response.rstrip().removesuffix("```").rstrip()
+    return not answer.finished or (
+        len(words(text)) >= MIN_WORDS and DANGLING.search(text) is not None
+    )
 
 
 def repetition_free_share(text: str) -> float:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from routing_gym.queries.registry import resolve
-from routing_gym.rewards.coherence import Likelihood
-from routing_gym.rewards.metric import DIRECTIONS, Answer, Direction, Metric
+from routing_gym.rewards.base_likelihood import Likelihood
+from routing_gym.rewards.encoding import RememberingEncoder, TextEncoder
+from routing_gym.rewards.metric import DIRECTIONS, Answer, CombinedMetric, Direction, Metric
+from routing_gym.rewards.p_true import Judgement
 from routing_gym.rewards.registry import DEFAULT_METRICS, METRICS
-from routing_gym.rewards.relevance import TextEncoder
 
 MEASUREMENTS = tuple(
     field.name for field in dataclasses.fields(Answer) if field.name not in ("query", "response")
@@ -29,28 +30,44 @@ class SelfEvaluator:
     metrics
         Names from the `METRICS` registry, ``"module:attribute"`` of outside code, or metrics.
     encoder
-        For metrics that embed texts; None lets them load all-MiniLM-L6-v2 when they need it.
+        For metrics that embed texts; None loads all-MiniLM-L6-v2 when one of them needs it.
     likelihood
-        ``(queries, responses) -> (N,)`` mean token log-likelihoods; None lets coherence load the
-        base model when it meets an answer without one.
+        ``(queries, responses) -> (N,)`` mean token log-likelihoods under the base model; None
+        lets a metric load that model when it meets an answer without one.
+    p_true
+        ``(queries, responses) -> (N,)`` the base model's probability that an answer is right;
+        None lets a metric load that model when it meets an answer without one.
 
     Raises
     ------
     ValueError
-        If there is no metric, a name is unknown, or two metrics share a name.
+        If there is no metric, a name is unknown, two metrics share a name, or metrics need each
+        other in a circle.
+
+    Notes
+    -----
+    A metric that needs others (`routing_gym.rewards.metric.CombinedMetric`) is scored after them;
+    what it needs and was not asked for is scored too, and left out of the result. Each distinct
+    text of a batch is encoded once.
     """
 
     def __init__(
         self,
-        metrics: Sequence[str | Metric] = DEFAULT_METRICS,
+        metrics: Sequence[str | Metric | CombinedMetric] = DEFAULT_METRICS,
         *,
         encoder: TextEncoder | None = None,
         likelihood: Likelihood | None = None,
+        p_true: Judgement | None = None,
     ) -> None:
         if isinstance(metrics, str) or not metrics:
             raise ValueError(f"metrics={metrics!r} must be a sequence of at least one metric.")
-        resources = {"encoder": encoder, "likelihood": likelihood}
-        built = [_build(m, resources) if isinstance(m, str) else m for m in metrics]
+        self._encoder = RememberingEncoder(encoder)
+        self._resources = {
+            "encoder": self._encoder,
+            "likelihood": likelihood,
+            "p_true": p_true,
+        }
+        built = [_build(m, self._resources) if isinstance(m, str) else m for m in metrics]
         self._metrics = {metric.name: metric for metric in built}
         if len(self._metrics) < len(built):
             raise ValueError(f"metrics={[m.name for m in built]} must have different names.")
@@ -60,6 +77,9 @@ class SelfEvaluator:
                     f"metric {metric.name!r} has direction {metric.direction!r}: "
                     f"use one of {DIRECTIONS}."
                 )
+        self._order: dict[str, Metric | CombinedMetric] = {}
+        for metric in built:
+            self._plan(metric, above=())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,15 +140,34 @@ class SelfEvaluator:
         """
         if not answers:
             return {name: np.zeros(0) for name in self._metrics}
-        return {
-            name: _checked(metric.score(answers), name, len(answers))
-            for name, metric in self._metrics.items()
-        }
+        scores: dict[str, np.ndarray] = {}
+        try:
+            for name, metric in self._order.items():
+                if isinstance(metric, CombinedMetric):
+                    known = {need: scores[need] for need in metric.needs}
+                    values = metric.score(answers, scores=known)
+                else:
+                    values = metric.score(answers)
+                scores[name] = _checked(values, name, len(answers))
+        finally:
+            self._encoder.forget()
+        return {name: scores[name] for name in self._metrics}
+
+    def _plan(self, metric: Metric | CombinedMetric, *, above: tuple[str, ...]) -> None:
+        """Put a metric into the order of scoring, after those that it needs."""
+        if metric.name in above:
+            circle = " -> ".join((*above, metric.name))
+            raise ValueError(f"metrics need each other in a circle ({circle}): break it.")
+        for name in metric.needs if isinstance(metric, CombinedMetric) else ():
+            if name not in self._order:
+                needed = self._metrics.get(name) or _build(name, self._resources)
+                self._plan(needed, above=(*above, metric.name))
+        self._order.setdefault(metric.name, metric)
 
 
-def _build(name: str, resources: dict[str, Any]) -> Metric:
+def _build(name: str, resources: dict[str, Any]) -> Metric | CombinedMetric:
     """Make a metric of the registry, giving it the resources that its signature names."""
-    factory: Callable[..., Metric] = resolve(METRICS, name, kind="metric")
+    factory: Callable[..., Metric | CombinedMetric] = resolve(METRICS, name, kind="metric")
     wanted = inspect.signature(factory).parameters
     return factory(**{key: value for key, value in resources.items() if key in wanted})
 

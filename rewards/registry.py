@@ -8,8 +8,17 @@ METRICS: dict[str, str] = {
     "completeness": "routing_gym.rewards.completeness:Completeness",
     "factuality": "routing_gym.rewards.factuality:Factuality",
     "safety": "routing_gym.rewards.safety:Safety",
+    "consistency": "routing_gym.rewards.consistency:Consistency",
+    "certainty": "routing_gym.rewards.certainty:Certainty",
+    "weakest_token": "routing_gym.rewards.weakest_token:WeakestToken",
+    "p_true": "routing_gym.rewards.p_true:PTrueScore",
+    "base_likelihood": "routing_gym.rewards.base_likelihood:BaseLikelihoodScore",
+    "quality": "routing_gym.rewards.quality:Quality",
     "tokens": "routing_gym.rewards.cost:Tokens",
     "seconds": "routing_gym.rewards.cost:Seconds",
 }
 
-DEFAULT_METRICS: tuple[str, ...] = tuple(METRICS)
+# These read every answer once more with the base model.
+EXPENSIVE: tuple[str, ...] = ("p_true", "base_likelihood")
+
+DEFAULT_METRICS: tuple[str, ...] = tuple(name for name in METRICS if name not in EXPENSIVE)

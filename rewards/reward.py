@@ -13,7 +13,11 @@ import yaml
 
 from routing_gym.rewards.metric import DIRECTIONS, Direction
 
-DEFAULT_WEIGHTS: dict[str, float] = {
+# The learned quality, less what the answer cost.
+DEFAULT_WEIGHTS: dict[str, float] = {"quality": 9.0, "tokens": 0.5, "seconds": 0.5}
+
+# The plain sum of single metrics, with weights set by hand; kept to compare with.
+PLAIN_WEIGHTS: dict[str, float] = {
     "relevance": 1.0,
     "coherence": 1.0,
     "completeness": 3.0,
@@ -110,6 +114,7 @@ class RewardFunction:
 
 
 DEFAULT_REWARD = RewardFunction(DEFAULT_WEIGHTS)
+PLAIN_REWARD = RewardFunction(PLAIN_WEIGHTS)
 
 
 def _column(name: str, scores: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -7,18 +7,29 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from routing_gym.adapters.encoder import EMBEDDED_ENCODER, Encoder
 from routing_gym.adapters.generation import FREE_BUDGET, TOKEN_BUDGETS
 from routing_gym.adapters.likelihood import BaseLikelihood
+from routing_gym.adapters.p_true import PTrue
 from routing_gym.adapters.pool import AdapterPool
 from routing_gym.adapters.pools import load_pool
 from routing_gym.adapters.spec import PoolSpec
-from routing_gym.envs.collection import assemble, collect_answers, collect_likelihoods
+from routing_gym.adapters.token_signals import adapter_signals
+from routing_gym.envs.collection import assemble, collect_answers
+from routing_gym.envs.collection_passes import (
+    LIKELIHOODS,
+    P_TRUE,
+    collect_judgements,
+    collect_signals,
+)
+from routing_gym.envs.scoring import TABLE_METRICS
 from routing_gym.queries.dataset import make_queries
 from routing_gym.rewards.evaluator import SelfEvaluator
 from routing_gym.scripts.command import run_command, save_resolved
@@ -104,15 +115,30 @@ def collect(config: Config) -> None:
     if config.only:
         print(f"answers of {', '.join(names)} are in {config.work}; run without --only to finish.")
         return
+    cells = _with_signals(config, pool, queries, cells)
     pool.activate(pool.spec.names[0])
-    _write(
-        config,
-        spec,
-        queries,
-        cells,
-        encoder=encoder,
-        dtype=str(pool.model.dtype).removeprefix("torch."),
-    )
+    dtype = str(pool.model.dtype).removeprefix("torch.")
+    del pool  # the base model is loaded once more, without adapters
+    _write(config, spec, queries, cells, encoder=encoder, dtype=dtype)
+
+
+def _with_signals(
+    config: Config, pool: AdapterPool, queries: Sequence[Any], cells: dict[str, Any]
+) -> dict[str, Any]:
+    """Read the answers of former versions, which did not record their token signals."""
+    with tqdm(total=len(queries) * len(cells), unit="answer", desc="token signals") as bar:
+        return {
+            name: collect_signals(
+                pool.spec,
+                name,
+                queries,
+                own,
+                read=partial(adapter_signals, pool, name),
+                folder=Path(config.work),
+                on_rows=bar.update,
+            )
+            for name, own in cells.items()
+        }
 
 
 def _write(
@@ -125,33 +151,42 @@ def _write(
     dtype: str,
 ) -> None:
     """Score, verify, embed and save."""
-    likelihood = BaseLikelihood(spec.base_model)
-    with tqdm(total=len(queries), unit="query", desc="likelihood", smoothing=0.05) as bar:
-        likelihoods = collect_likelihoods(
-            queries, cells, likelihood=likelihood, folder=Path(config.work), on_rows=bar.update
+    judgements: dict[str, np.ndarray] = {}
+    for file, judge in (
+        (LIKELIHOODS, BaseLikelihood(spec.base_model)),
+        (P_TRUE, PTrue(spec.base_model)),
+    ):
+        with tqdm(total=len(queries), unit="query", desc=file, smoothing=0.05) as bar:
+            judgements[file] = collect_judgements(
+                queries, cells, judge=judge, path=Path(config.work) / file, on_rows=bar.update
+            )
+    with tqdm(total=len(queries) * len(cells), unit="answer", desc="scoring") as bar:
+        table = assemble(
+            queries,
+            cells,
+            pool=spec,
+            evaluator=SelfEvaluator(TABLE_METRICS, encoder=encoder),
+            likelihoods=judgements[LIKELIHOODS],
+            p_true=judgements[P_TRUE],
+            encode=encoder.encode,
+            encoder=config.encoder,
+            generation={
+                "decoding": "greedy",
+                "dtype": dtype,
+                "token_budgets": TOKEN_BUDGETS | {"": FREE_BUDGET},
+                "batch_size": config.batch_size,
+                "flush_rows": config.flush_rows,
+                "processor": platform.machine(),
+            },
+            seeds={"queries": config.seed},
+            versions={name: importlib.metadata.version(name) for name in PACKAGES},
+            on_rows=bar.update,
         )
-    print("scoring, verifying and embedding ...")
-    table = assemble(
-        queries,
-        cells,
-        pool=spec,
-        evaluator=SelfEvaluator(encoder=encoder, likelihood=likelihood),
-        likelihoods=likelihoods,
-        encode=encoder.encode,
-        encoder=config.encoder,
-        generation={
-            "decoding": "greedy",
-            "dtype": dtype,
-            "token_budgets": TOKEN_BUDGETS | {"": FREE_BUDGET},
-            "batch_size": config.batch_size,
-            "flush_rows": config.flush_rows,
-            "processor": platform.machine(),
-        },
-        seeds={"queries": config.seed},
-        versions={name: importlib.metadata.version(name) for name in PACKAGES},
-    )
     saved = table.save(config.output, overwrite=config.overwrite, embedding_dtype="float16")
-    print(f"{saved!r} -> {config.output}")
+    print(
+        f"{saved!r} -> {config.output}\n"
+        f"`quality` is learned from it: python scripts/train_quality.py --table {config.output}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

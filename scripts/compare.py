@@ -25,7 +25,7 @@ from routing_gym.benchmark.routing_report import (
     write_routing_report,
 )
 from routing_gym.envs.table import OutcomeTable
-from routing_gym.rewards.reward import DEFAULT_REWARD
+from routing_gym.rewards.reward import DEFAULT_REWARD, PLAIN_WEIGHTS
 from routing_gym.scripts.command import run_command, save_resolved
 
 
@@ -176,7 +176,8 @@ def _report(
     """Measure the runs on the test split, priced by the first reward."""
     first = next(iter(config.rewards))
     data, rows = splits[first], table.split == "test"
-    kept = {name: m.direction for name, m in table.manifest.metrics.items() if m.role == "score"}
+    scored = {name: m.direction for name, m in table.manifest.metrics.items() if m.role == "score"}
+    kept = {name: scored[name] for name in PLAIN_WEIGHTS if name in scored} or scored
     yardstick = Yardstick.from_splits(
         data.test,
         train=data.train,

@@ -25,13 +25,29 @@ FIGURES: dict[str, dict[str, str]] = {
         "best single adapter",
         "routing_accuracy": "choices in the tie set of most accurate adapters, where they differ",
         "routing_accuracy_all": "the same over all queries",
-        "quality_gain_over_best_single": "relative gain in mean quality score",
+        "quality_gain_over_best_single": "relative gain in the plain mean of the quality metrics",
         "seconds_over_best_single": "seconds per answer over the best single adapter's",
         "gumbel_minus_softmax": "ablation: reward with the Gumbel-Softmax sample in the loss minus "
         "that with plain softmax",
         "gumbel_minus_regression": "the same, minus that of score regression",
         "accuracy_lost_to_reward_ppo": "PPO's accuracy when trained on accuracy minus that when "
         "trained on the self-evaluated reward",
+    },
+    "self_evaluator": {
+        "auroc_overall": "self-evaluator: the quality model's AUROC against verified accuracy",
+        "auroc_domain_min": "the same in its weakest domain",
+        "auroc_plain": "the same of the plain weighted sum of metrics",
+        "auroc_best_single_metric": "the same of the best single metric",
+        "adversarial_right": "adversarial pairs in which the quality model prefers the right answer",
+        "ece": "expected calibration error of the quality model",
+        "conformal_coverage": "coverage of the 90 % sets of adapters that could be best",
+        "conformal_mean_size": "their mean size, of five adapters",
+        "error_auroc": "how well uncertainty foretells the quality model's errors, the least of "
+        "MC dropout and ensemble",
+        "accuracy_kept": "PPO's accuracy trained on the self-evaluated reward over that trained on "
+        "verified accuracy",
+        "accuracy_kept_plain": "the same with the plain weighted sum as the reward",
+        "scoring_over_generation": "time of scoring an answer over that of generating it",
     },
     "ablation": {
         "accuracy_all_linear_rank_8": "code adapter, short training: LoRA of rank 8 on all layers",

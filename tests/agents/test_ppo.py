@@ -13,6 +13,7 @@ from routing_gym.agents.ppo import PPOAgent, PPOConfig
 from routing_gym.envs.data import RoutingData
 from routing_gym.envs.dynamics import RoutingDynamics
 from tests.agents.problems import FAST, identity
+from tests.synthetic import QUALITIES
 
 QUANTITIES = {
     "reward",
@@ -21,10 +22,7 @@ QUANTITIES = {
     "entropy",
     "usage_entropy",
     *(f"share/adapter_{arm}" for arm in range(4)),
-    *(
-        f"score/{name}"
-        for name in ("relevance", "coherence", "completeness", "factuality", "safety")
-    ),
+    *(f"score/{name}" for name in QUALITIES),
     "score/tokens",
     "score/seconds",
     "score/accuracy_strict",

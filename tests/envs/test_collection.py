@@ -6,7 +6,6 @@ import fcntl
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,14 @@ import pytest
 
 from routing_gym.adapters.generation import Completion
 from routing_gym.adapters.spec import CONFIG_FILE, WEIGHTS_FILE, AdapterSpec, PoolSpec
-from routing_gym.envs.collection import (
-    Cell,
-    assemble,
-    cell_key,
-    collect_answers,
-    collect_likelihoods,
-)
+from routing_gym.envs.collection import assemble, cell_key, collect_answers
+from routing_gym.envs.collection_files import Cell
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.dataset import make_queries
 from routing_gym.queries.query import Query
 from routing_gym.rewards.evaluator import SelfEvaluator
 
-METRICS = ("coherence", "completeness", "factuality", "safety", "tokens", "seconds")
+METRICS = ("coherence", "completeness", "safety", "certainty", "p_true", "tokens", "seconds")
 
 
 @dataclass
@@ -47,7 +41,11 @@ class FakePool:
             raise KeyboardInterrupt
         assert len(texts) == len(forms)
         self.asked += [(name, text) for text in texts]
-        return [Completion(f"{name}: {text}\n\u2028é", 7, 3, 0.123456789, True) for text in texts]
+        signals = (-0.123456, -2.0), (0.56789, 1.5)
+        return [
+            Completion(f"{name}: {text}\n\u2028é", 7, 3, 0.123456789, True, *signals)
+            for text in texts
+        ]
 
 
 def weights(folder: Path, content: bytes) -> Path:
@@ -83,6 +81,8 @@ def test_every_query_is_answered_once(spec: PoolSpec, queries: list[Query], tmp_
     assert set(cells) == {q.query_id for q in queries}
     assert all(cells[q.query_id].response.startswith(f"one: {q.text}") for q in queries)
     assert all(cell.seconds == 0.12346 for cell in cells.values())
+    assert all(cell.token_log_probs == (-0.1235, -2.0) for cell in cells.values())
+    assert all(cell.token_entropies == (0.5679, 1.5) for cell in cells.values())
     assert [line["query_id"] for line in lines(tmp_path)] == list(cells)
     assert ticks == [0, 3, 3, 3, 3, 3, 1]
 
@@ -105,6 +105,21 @@ def test_more_queries_ask_only_for_them(
     assert len(cells) == 16
     fewer = collect(FakePool(spec), queries[:2], tmp_path)
     assert set(fewer) == {q.query_id for q in queries[:2]}
+
+
+def test_lines_without_token_signals_are_still_read(
+    spec: PoolSpec, queries: list[Query], tmp_path: Path
+) -> None:
+    collect(FakePool(spec), queries, tmp_path)
+    old = [
+        {k: v for k, v in line.items() if not k.startswith("token_")} for line in lines(tmp_path)
+    ]
+    path = tmp_path / "answers-one.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    pool = FakePool(spec)
+    cells = collect(pool, queries, tmp_path)
+    assert pool.asked == []
+    assert all(cell.token_log_probs is cell.token_entropies is None for cell in cells.values())
 
 
 @pytest.mark.parametrize("dies_at", [1, 2, 4, 6])
@@ -218,14 +233,12 @@ def answered(queries: Sequence[Query], spec: PoolSpec) -> dict[str, dict[str, Ce
     return {
         "base": {q.query_id: Cell("k", q.query_id, "", 9, 1, 0.1, True) for q in queries},
         "one": {
-            q.query_id: Cell("k", q.query_id, f"It is {right[q.task](q)}", 9, 5, 0.2, i > 0)
+            q.query_id: Cell(
+                "k", q.query_id, f"It is {right[q.task](q)}", 9, 5, 0.2, i > 0, (-0.5,), (0.7,)
+            )
             for i, q in enumerate(queries)
         },
     }
-
-
-def likelihood(queries: Sequence[str], responses: Sequence[str]) -> np.ndarray:
-    return np.array([-1.0 if response else -np.inf for response in responses])
 
 
 def build(
@@ -237,6 +250,7 @@ def build(
         pool=spec,
         evaluator=SelfEvaluator(METRICS),
         likelihoods=np.tile([-np.inf, -1.0], (len(queries), 1)),
+        p_true=np.tile([0.0, 0.75], (len(queries), 1)),
         encode=lambda texts: np.eye(len(texts), 32, dtype=np.float32),
         encoder="rows",
         generation={"decoding": "greedy"},
@@ -258,6 +272,8 @@ def test_the_table_holds_what_was_collected(spec: PoolSpec, queries: list[Query]
     assert table.finished[:2].tolist() == [[True, False], [True, True]]
     assert table.responses[3, 1].startswith("It is ")
     assert table.reference.tolist() == [q.reference for q in queries]
+    assert table.scores["p_true"].tolist() == [[0.0, 0.75]] * 16
+    np.testing.assert_allclose(table.scores["certainty"][:, 1], np.exp(-0.7), rtol=1e-6)
 
 
 def test_the_manifest_binds_the_pool(spec: PoolSpec, queries: list[Query], tmp_path: Path) -> None:
@@ -297,6 +313,7 @@ def test_a_score_that_is_no_number_is_refused(spec: PoolSpec, queries: list[Quer
             pool=spec,
             evaluator=SelfEvaluator(METRICS),
             likelihoods=np.full((len(queries), 2), np.nan),
+            p_true=np.full((len(queries), 2), 0.5),
             encode=lambda texts: np.eye(len(texts), 32, dtype=np.float32),
             encoder="rows",
             generation={},
@@ -305,48 +322,6 @@ def test_a_score_that_is_no_number_is_refused(spec: PoolSpec, queries: list[Quer
         )
 
 
-def test_likelihoods_go_on_after_a_kill(
-    spec: PoolSpec, queries: list[Query], tmp_path: Path
-) -> None:
-    cells = answered(queries, spec)
-    asked: list[str] = []
-
-    def dying(texts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
-        if asked:
-            raise KeyboardInterrupt
-        asked.extend(texts)
-        return likelihood(texts, responses)
-
-    begin = partial(collect_likelihoods, queries, cells, folder=tmp_path, flush_queries=5)
-    with pytest.raises(KeyboardInterrupt):
-        begin(likelihood=dying)
-    with (tmp_path / "likelihoods.jsonl").open("a") as file:
-        file.write('["unfini')
-    again: list[str] = []
-
-    def counted(texts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
-        again.extend(texts)
-        return likelihood(texts, responses)
-
-    values = begin(likelihood=counted)
-    assert values.tolist() == [[-np.inf, -1.0]] * len(queries)
-    assert set(asked) | set(again) == {q.text for q in queries}
-    assert not set(asked) & set(again)
-    assert len((tmp_path / "likelihoods.jsonl").read_text().splitlines()) == len(queries)
-
-
-def test_changed_answers_are_scored_again(
-    spec: PoolSpec, queries: list[Query], tmp_path: Path
-) -> None:
-    cells = answered(queries, spec)
-    collect_likelihoods(queries, cells, likelihood=likelihood, folder=tmp_path)
-    first = queries[0].query_id
-    cells["one"][first] = Cell("k", first, "", 9, 1, 0.1, True)
-    values = collect_likelihoods(queries, cells, likelihood=likelihood, folder=tmp_path)
-    assert values[0].tolist() == [-np.inf, -np.inf]
-    assert values[1].tolist() == [-np.inf, -1.0]
-
-
 def test_cells_survive_the_file(tmp_path: Path) -> None:
-    cell = Cell("k", "q", 'line\n\u2028\x85\x0c"quoted" é', 1, 2, 0.5, False)
+    cell = Cell("k", "q", 'line\n\u2028\x85\x0c"quoted" é', 1, 2, 0.5, False, (-0.1,), (0.2,))
     assert Cell(**json.loads(json.dumps(asdict(cell)))) == cell

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from routing_gym.rewards import METRICS
+from routing_gym.rewards import DEFAULT_METRICS
 from routing_gym.rewards.metric import Direction
-from routing_gym.rewards.reward import DEFAULT_REWARD, RewardFunction
+from routing_gym.rewards.reward import DEFAULT_REWARD, PLAIN_REWARD, RewardFunction
 
 DIRECTIONS: dict[str, Direction] = {"completeness": "higher", "tokens": "lower"}
 SCORES = {"completeness": np.array([[1.0, 0.0]]), "tokens": np.array([[0.5, 0.2]])}
@@ -30,8 +30,16 @@ def test_accuracy_is_another_column() -> None:
     assert reward.tolist() == [0.0, 1.0]
 
 
-def test_default_weights_are_of_known_metrics() -> None:
-    assert set(DEFAULT_REWARD.weights) == set(METRICS)
+@pytest.mark.parametrize("reward", [DEFAULT_REWARD, PLAIN_REWARD])
+def test_weights_are_of_default_metrics(reward: RewardFunction) -> None:
+    assert set(reward.weights) <= set(DEFAULT_METRICS)
+
+
+def test_default_reward_is_quality_less_costs() -> None:
+    scores = {"quality": np.array([0.8]), "tokens": np.array([0.5]), "seconds": np.array([0.1])}
+    directions: dict[str, Direction] = {"quality": "higher", "tokens": "lower", "seconds": "lower"}
+    expected = (9 * 0.8 + 0.5 * 0.5 + 0.5 * 0.9) / 10
+    np.testing.assert_allclose(DEFAULT_REWARD(scores, directions), [expected])
 
 
 def test_weights_are_a_copy() -> None:

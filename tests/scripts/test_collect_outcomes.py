@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from routing_gym.adapters.spec import PoolSpec
+from routing_gym.envs.scoring import TABLE_METRICS
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.scripts.collect_outcomes import main
 from tests.adapters.tiny import save_tiny_adapter, save_tiny_model
@@ -76,17 +79,36 @@ def test_a_run(config_file: Path, pool_file: Path, tmp_path: Path, capsys: Captu
     table.check_pool(spec.names, spec.fingerprint)
     assert (len(table), table.adapters) == (4, ("base", "one"))
     assert table.embeddings.shape == (4, 384)
-    expected = "relevance coherence completeness factuality safety tokens seconds".split()
-    assert set(table.scores) == {*expected, "accuracy", "accuracy_strict"}
+    assert set(table.scores) == {*TABLE_METRICS, "accuracy", "accuracy_strict"}
+    assert (table.scores["certainty"] != 0.5).all()  # measured while the answers were generated
+    assert 0 < table.scores["p_true"].mean() < 1
+    assert not list((tmp_path / "work").glob("signals-*.jsonl"))
     assert table.manifest.seeds == {"queries": 0}
     assert set(table.manifest.versions) >= {"torch", "transformers", "peft"}
     assert (tmp_path / "work" / "config.yaml").is_file()
-    capsys.readouterr()
+    assert "python scripts/train_quality.py" in capsys.readouterr().out
 
     assert main(argv) == 1
     assert "exists: give another --output or --overwrite true" in error_of(capsys)
     assert main([*argv, "--overwrite", "true"]) == 0
     assert OutcomeTable.load(tmp_path / "table").fingerprint == table.fingerprint
+
+
+@needs_encoder
+def test_answers_without_token_signals_are_read(config_file: Path, tmp_path: Path) -> None:
+    assert main(["--config", str(config_file)]) == 0
+    measured = OutcomeTable.load(tmp_path / "table")
+    for path in (tmp_path / "work").glob("answers-*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        old = [{k: v for k, v in line.items() if not k.startswith("token_")} for line in lines]
+        path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    assert main(["--config", str(config_file), "--overwrite", "true"]) == 0
+    read = OutcomeTable.load(tmp_path / "table")
+    assert len(list((tmp_path / "work").glob("signals-*.jsonl"))) == 2
+    assert read.responses.tolist() == measured.responses.tolist()
+    assert (read.scores["certainty"] != 0.5).all()
+    for name in ("p_true", "base_likelihood", "relevance", "accuracy"):
+        np.testing.assert_array_equal(read.scores[name], measured.scores[name])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from routing_gym.agents.knn import KNNAgent
+from routing_gym.benchmark.off_policy_files import write_log
+from routing_gym.scripts.evaluate_offline import main
+from tests.benchmark.off_policy_logs import logged
+from tests.synthetic import identity_table
+
+Capture = pytest.CaptureFixture[str]
+
+
+def lopsided(observations: np.ndarray) -> np.ndarray:
+    """A policy whose probabilities do not sum to one."""
+    return np.full((len(observations), 4), 0.3)
+
+
+def narrow(observations: np.ndarray) -> np.ndarray:
+    """A policy for fewer adapters."""
+    return np.full((len(observations), 2), 0.5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table, a saved agent, one of another pool, and logs."""
+    root = tmp_path_factory.mktemp("offline")
+    table = identity_table(n=300)
+    table.save(root / "table")
+    train, validation = table.data("train"), table.data("validation")
+    agent = KNNAgent()
+    agent.train(train, validation=validation, seed=0)
+    pool = table.manifest.pool_fingerprint
+    agent.save(root / "run" / "policy", metadata={"pool_fingerprint": pool})
+    agent.save(root / "foreign", metadata={"pool_fingerprint": "another"})
+    other = identity_table(n=300, k=3)
+    third = KNNAgent()
+    third.train(other.data("train"), validation=other.data("validation"), seed=0)
+    third.save(root / "three")
+    test = table.data("test")
+    log = logged(test, decisions=900, pool=pool)
+    write_log(log, root / "log.jsonl")
+    write_log(log, root / "log.parquet")
+    greedy = np.tile([0.997, 0.001, 0.001, 0.001], (len(test), 1))
+    write_log(logged(test, greedy, decisions=900, pool=pool), root / "greedy.jsonl")
+    rows = [json.loads(line) for line in (root / "log.jsonl").read_text().splitlines()]
+    bare = [{k: v for k, v in row.items() if k != "embedding"} for row in rows]
+    (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bare))
+    none = [{k: v for k, v in row.items() if k != "propensity"} for row in rows]
+    (root / "none.jsonl").write_text("".join(json.dumps(row) + "\n" for row in none))
+    return root
+
+
+def run(folder: Path, output: Path, *more: str, log: str = "log.jsonl") -> int:
+    paths = ["--log", str(folder / log), "--output", str(output)]
+    return main([*paths, "--resamples", "200", "--folds", "3", *more])
+
+
+def value(output: Path) -> dict[str, float]:
+    figure: dict[str, float] = json.loads((output / "summary.json").read_text())["value"]
+    return figure
+
+
+@pytest.mark.parametrize("log", ["log.jsonl", "log.parquet"])
+def test_a_saved_agent_on_a_log(folder: Path, tmp_path: Path, capsys: Capture, log: str) -> None:
+    assert run(folder, tmp_path / "out", "--run", str(folder / "run"), log=log) == 0
+    truth = float(identity_table(n=300).data("test").rewards.max(axis=1).mean())
+    found = value(tmp_path / "out")
+    assert found["low"] <= truth <= found["high"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "command.txt",
+        "config.yaml",
+        "evaluation.json",
+        "report.md",
+        "summary.json",
+    ]
+    assert "knn (greedy) would have earned" in capsys.readouterr().out
+    assert "| ips" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_fixed_policies(folder: Path, tmp_path: Path) -> None:
+    rewards = identity_table(n=300).data("test").rewards
+    for policy, truth in (("uniform", rewards.mean()), ("adapter_2", rewards[:, 2].mean())):
+        assert run(folder, tmp_path / policy, "--policy", policy) == 0
+        found = value(tmp_path / policy)
+        assert found["low"] <= truth <= found["high"]
+    assert run(folder, tmp_path / "logged", "--policy", "logged") == 0
+    summary = json.loads((tmp_path / "logged" / "summary.json").read_text())
+    assert summary["snips"]["value"] == pytest.approx(summary["logged_reward"]["value"])
+
+
+def test_a_table_supplies_the_embeddings(folder: Path, tmp_path: Path) -> None:
+    agent = ["--run", str(folder / "run")]
+    assert run(folder, tmp_path / "a", *agent) == 0
+    more = ["--table", str(folder / "table")]
+    assert run(folder, tmp_path / "b", *agent, *more, log="rows.jsonl") == 0
+    assert value(tmp_path / "a") == pytest.approx(value(tmp_path / "b"))
+
+
+def test_little_overlap_is_refused_with_a_reason(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    output = tmp_path / "out"
+    assert run(folder, output, "--run", str(folder / "run"), log="greedy.jsonl") == 1
+    assert "**Refused**: the weights average" in capsys.readouterr().out
+    content = json.loads((output / "evaluation.json").read_text())
+    assert content["estimates"] == []
+    assert "explore more" in content["refusals"][0]
+
+
+def test_the_configuration_reads_again(folder: Path, tmp_path: Path) -> None:
+    assert run(folder, tmp_path / "out", "--policy", "uniform", "--model", "mean") == 0
+    before = (tmp_path / "out" / "summary.json").read_text()
+    assert main(["--config", str(tmp_path / "out" / "config.yaml")]) == 0
+    assert (tmp_path / "out" / "summary.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "log", "code", "message"),
+    [
+        (["--run", "{}/three"], "log.jsonl", 1, "is for adapters ('adapter_0', 'adapter_1'"),
+        (
+            ["--run", "{}/foreign"],
+            "log.jsonl",
+            1,
+            "is for pool 'another', the log for 'identity-4'",
+        ),
+        (["--run", "{}/nothing"], "log.jsonl", 1, "nothing"),
+        (["--run", "{}/run"], "rows.jsonl", 1, "the log holds none: log 'embedding'"),
+        (["--run", "{}/run"], "none.jsonl", 1, "line 1: lacks 'propensity'"),
+        (["--policy", "unifrom"], "log.jsonl", 1, "did you mean 'uniform'?"),
+        (["--policy", "{}:lopsided"], "log.jsonl", 1, "is no distribution"),
+        (["--policy", "{}:narrow"], "log.jsonl", 1, "returned shape"),
+        (["--policy", "uniform"], "missing.jsonl", 1, "does not exist"),
+        ([], "log.jsonl", 2, "give exactly one of --run FOLDER"),
+        (["--policy", "uniform", "--decisions", "eager"], "log.jsonl", 2, "'greedy' or 'sampled'"),
+        (["--policy", "uniform", "--model", "rigde"], "log.jsonl", 2, "model='rigde' is unknown"),
+        (["--policy", "uniform", "--min_effective", "1"], "log.jsonl", 2, "must be at least 2"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    folder: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    more: list[str],
+    log: str,
+    code: int,
+    message: str,
+) -> None:
+    place = {"--policy": __name__, "--run": str(folder)}
+    filled = [text.format(place.get(more[i - 1], "")) for i, text in enumerate(more)]
+    assert run(folder, tmp_path / "out", *filled, log=log) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_log_is_needed(capsys: Capture) -> None:
+    assert main(["--policy", "uniform"]) == 2
+    assert "log is missing" in capsys.readouterr().err
+
+
+def test_a_sampled_agent_is_another_policy(folder: Path, tmp_path: Path) -> None:
+    more = ["--run", str(folder / "run"), "--decisions", "sampled"]
+    assert run(folder, tmp_path / "out", *more) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "knn (sampled)" in text
