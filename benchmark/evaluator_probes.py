@@ -17,7 +17,7 @@ from routing_gym.benchmark.figures import ACCURACY
 from routing_gym.benchmark.ranking import auroc, rank_draws
 from routing_gym.benchmark.statistics import Interval, PairedBootstrap
 from routing_gym.envs.table import OutcomeTable
-from routing_gym.rewards.adversarial import AdversarialPair, preference
+from routing_gym.rewards.adversarial import AdversarialPair, preference, without_token_signals
 from routing_gym.rewards.consistency import agreement
 from routing_gym.rewards.evaluator import SelfEvaluator
 from routing_gym.rewards.metric import Answer
@@ -135,6 +135,36 @@ def temptation(
             for rule, rows in members.items()
         }
     return Temptation(shares, {rule: int(rows.sum()) for rule, rows in members.items()})
+
+
+def fairer_pairs(pairs: Sequence[AdversarialPair]) -> dict[str, Sequence[AdversarialPair]]:
+    """Select and strip pairs so that wrong answers made by rule have no handicap.
+
+    No adapter wrote them, so the adapter that is asked for their token probabilities finds them
+    unlikely, whatever they say.
+
+    Returns
+    -------
+    dict[str, sequence of AdversarialPair]
+        ``"real"``: both answers were generated; ``"without_signals"``: all pairs, token
+        probabilities withheld; ``"real_without_signals"``: both. A view without a pair is left out.
+    """
+    real = [pair for pair in pairs if pair.made == "real"]
+    views = {
+        "real": real,
+        "without_signals": without_token_signals(pairs),
+        "real_without_signals": without_token_signals(real),
+    }
+    return {name: view for name, view in views.items() if view}
+
+
+def fairer_figures(views: Mapping[str, Temptation]) -> dict[str, float | Interval]:
+    """Pick the quality model's and the plain sum's shares from the views of `fairer_pairs`."""
+    return {
+        f"adversarial_right_{name}{suffix}": found.shares[scorer][OVERALL]
+        for name, found in views.items()
+        for scorer, suffix in ((QUALITY, ""), (PLAIN, "_plain"))
+    }
 
 
 def temptation_figures(found: Temptation) -> dict[str, float | Interval]:

@@ -24,8 +24,8 @@ A *scorer* gives an answer a number without seeing the reference: a metric, the 
 the `default_reward` (quality less the costs) or the `plain_sum` (single metrics with weights set by
 hand). AUROC: probability that a right answer scores above a wrong one; within query: the same among
 the adapters' answers to one query, which is what routing needs. ECE: distance between the
-probability claimed and the share that is right. Whatever is fitted is fitted on validation, and
-everything is measured on the test split. Brackets: 95 % intervals, whole queries resampled."""
+probability claimed and the share that is right. Everything is measured on the test split and
+nothing is fitted on it. Brackets: 95 % intervals, whole queries resampled."""
 TARGETS: tuple[tuple[str, float, float, str], ...] = (
     ("auroc_overall", 0.90, 1.0, "quality ranks right above wrong"),
     ("auroc_domain_min", 0.80, 1.0, "the same in its weakest domain"),
@@ -102,6 +102,8 @@ class EvaluatorReport:
         What scores claim, and what routers reach that trust them.
     tempted
         Adversarial pairs.
+    fairer
+        View -> the same where answers that no adapter wrote have no handicap.
     consistency
         Sampled self-consistency; None if no samples were drawn.
     cost
@@ -115,6 +117,7 @@ class EvaluatorReport:
     trust: Trust
     routing: RoutingTrial
     tempted: Temptation
+    fairer: Mapping[str, Temptation]
     consistency: ConsistencyCheck | None
     cost: Mapping[str, float | Interval]
 
@@ -139,7 +142,7 @@ def evaluator_markdown(report: EvaluatorReport) -> str:
             report.routing.agents, report.routing.kept, seeds=report.routing.seeds
         ),
         *sections.hacking_section(report.routing.probes, report.routing.levels),
-        *sections.temptation_section(report.tempted),
+        *sections.temptation_section(report.tempted, report.fairer),
         *sections.consistency_section(report.consistency),
         *sections.cost_section(report.cost),
         "## All figures",

@@ -174,7 +174,7 @@ def hacking_section(probes: Mapping[str, Probe], levels: Mapping[str, Interval])
     return ["## Reward hacking", text, table, "![reward hacking](hacking.png)"]
 
 
-def temptation_section(found: Temptation) -> list[str]:
+def temptation_section(found: Temptation, fairer: Mapping[str, Temptation]) -> list[str]:
     """Tabulate how often the right answer of an adversarial pair is preferred."""
     lines = [
         [
@@ -194,10 +194,25 @@ def temptation_section(found: Temptation) -> list[str]:
         "is longer, more fluent, closer to the query's words, in the right form or empty. A share "
         "counts the pairs whose right answer scores higher, ties half."
     )
+    views = [
+        [
+            view.replace("_", " "),
+            str(part.counts[OVERALL]),
+            *(format_interval(part.shares[n][OVERALL], digits=2) for n in MAIN),
+        ]
+        for view, part in fairer.items()
+    ]
+    handicap = (
+        "An answer made by rule was written by no adapter, so token probabilities under the "
+        "adapter that wrote the right one are low whatever it says. The fairer views: pairs of "
+        "two real answers, and token probabilities withheld."
+    )
     return [
         "## Adversarial pairs",
         text,
         markdown_table(["scorer", "right preferred [95 %]", "fooled most by", "there"], lines),
+        handicap,
+        markdown_table(["view", "pairs", *(f"`{name}`" for name in MAIN)], views),
         markdown_table(["rule", "pairs", *(f"`{name}`" for name in MAIN)], by_rule),
         "![adversarial pairs](adversarial.png)",
     ]

@@ -31,8 +31,11 @@ from routing_gym.benchmark.evaluator_figures import (
     table_scorers,
 )
 from routing_gym.benchmark.evaluator_probes import (
+    Temptation,
     check_consistency,
     consistency_figures,
+    fairer_figures,
+    fairer_pairs,
     pair_scorers,
     temptation,
     temptation_figures,
@@ -168,18 +171,20 @@ def study(evidence: Evidence, settings: StudySettings) -> EvaluatorReport:
     trust = _trust(evidence, settings, rng=rngs[1], bootstrap=bootstrap)
     routing = _routing(evidence, bootstrap=bootstrap)
     names = [name for name in table_scorers(test) if name in evidence.evaluator.names]
-    tempted = temptation(
-        evidence.pairs,
-        pair_scorers(evidence.pairs, evidence.evaluator, names=names),
-        rng=rngs[2],
-        resamples=settings.resamples,
-    )
+
+    def tempt(pairs: Sequence[AdversarialPair]) -> Temptation:
+        columns = pair_scorers(pairs, evidence.evaluator, names=names)
+        return temptation(pairs, columns, rng=rngs[2], resamples=settings.resamples)
+
+    tempted = tempt(evidence.pairs)
+    fairer = {name: tempt(pairs) for name, pairs in fairer_pairs(evidence.pairs).items()}
     consistency = None
     if evidence.samples is not None:
         consistency = check_consistency(
             evidence.table, evidence.samples, rng=rngs[3], resamples=settings.resamples
         )
-    figures = ranking_figures(grid) | temptation_figures(tempted) | trust_figures(trust)
+    figures = ranking_figures(grid) | temptation_figures(tempted) | fairer_figures(fairer)
+    figures |= trust_figures(trust)
     figures |= routing_figures(routing, agent=settings.agent) | consistency_figures(consistency)
     return EvaluatorReport(
         figures=figures | dict(evidence.cost),
@@ -189,6 +194,7 @@ def study(evidence: Evidence, settings: StudySettings) -> EvaluatorReport:
         trust=trust,
         routing=routing,
         tempted=tempted,
+        fairer=fairer,
         consistency=consistency,
         cost=evidence.cost,
     )

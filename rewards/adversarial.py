@@ -1,7 +1,15 @@
-"""Pairs of a right answer and a tempting wrong one, and how often a score prefers the right."""
+"""Pairs of a right answer and a tempting wrong one, and how often a score prefers the right.
+
+**What the set flatters.** A right answer is what its adapter wrote greedily; a text made by rule is
+one that this adapter did not write. Read under the same adapter it is less likely by construction,
+so scores made of token signals see a difference that no wrong answer of the adapter's own would
+show. Beside the share of all pairs, report that of the real pairs (both sides were written), and
+that of `without_token_signals`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -131,6 +139,19 @@ def preference(
     hits = (right > wrong) + 0.5 * (right == wrong)
     rules = np.array([pair.rule for pair in pairs], dtype=object)
     return {"overall": hits} | {rule: hits[rules == rule] for rule in dict.fromkeys(rules)}
+
+
+def without_token_signals(pairs: Sequence[AdversarialPair]) -> list[AdversarialPair]:
+    """Copy pairs, leaving out the token signals that give a text made by rule away."""
+    unread: dict[str, Any] = {"token_log_probs": None, "token_entropies": None}
+    return [
+        dataclasses.replace(
+            pair,
+            right_answer=dataclasses.replace(pair.right_answer, **unread),
+            wrong_answer=dataclasses.replace(pair.wrong_answer, **unread),
+        )
+        for pair in pairs
+    ]
 
 
 def write_pairs(

@@ -12,6 +12,7 @@ from routing_gym.benchmark.evaluator_figures import MIX, PLAIN, QUALITY
 from routing_gym.benchmark.evaluator_probes import (
     OVERALL,
     check_consistency,
+    fairer_pairs,
     pair_scorers,
     read_samples,
     temptation,
@@ -110,6 +111,21 @@ def test_shares_by_hand(pairs: list[AdversarialPair]) -> None:
     assert figures["adversarial_right_plain"] == Interval(1.0, 1.0, 1.0)
     assert figures["adversarial_right_best_single_metric"] == Interval(0.5, 0.5, 0.5)
     assert figures["adversarial_pairs"] == 40
+
+
+def test_fairer_views_of_pairs(pairs: list[AdversarialPair]) -> None:
+    signals = dataclasses.replace(
+        pairs[0].right_answer, token_log_probs=(-0.5,), token_entropies=(0.25,)
+    )
+    real = dataclasses.replace(pairs[0], made="real", right_answer=signals)
+    views = fairer_pairs([real, *pairs[1:]])
+    assert list(views) == ["real", "without_signals", "real_without_signals"]
+    assert list(views["real"]) == [real]
+    assert len(views["without_signals"]) == len(pairs)
+    stripped = views["real_without_signals"][0].right_answer
+    assert (stripped.token_log_probs, stripped.token_entropies) == (None, None)
+    assert stripped.response == real.right_answer.response
+    assert list(fairer_pairs(pairs)) == ["without_signals"]
 
 
 def test_whole_queries_are_resampled(pairs: list[AdversarialPair]) -> None:

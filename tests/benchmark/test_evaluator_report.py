@@ -98,6 +98,7 @@ def make_report(**changes: object) -> EvaluatorReport:
             seeds=1,
         ),
         "tempted": Temptation(shares, rules),
+        "fairer": {"real": Temptation(shares, rules)},
         "consistency": None,
         "cost": {"scoring_over_generation": 0.05},
     }

@@ -10,7 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from routing_gym.rewards.adversarial import AdversarialPair, preference, read_pairs, write_pairs
+from routing_gym.rewards.adversarial import (
+    AdversarialPair,
+    preference,
+    read_pairs,
+    without_token_signals,
+    write_pairs,
+)
 from routing_gym.rewards.metric import Answer
 
 FACTS = "Ann is taller than Ben. Ben is taller than Carl. Who is tallest? Give a name."
@@ -83,6 +89,19 @@ def test_temptation_needs_a_measurement_to_be_fluent() -> None:
     assert (one.likelier, one.tempts) == (False, False)
     unmeasured = dataclasses.replace(one.right_answer, log_likelihood=None)
     assert dataclasses.replace(one, right_answer=unmeasured).likelier is None
+
+
+def test_token_signals_are_left_out_and_nothing_else() -> None:
+    one = pair()
+    (blind,) = without_token_signals([one])
+    for side in ("right_answer", "wrong_answer"):
+        answer = getattr(blind, side)
+        assert (answer.token_log_probs, answer.token_entropies) == (None, None)
+        signals = {
+            n: getattr(getattr(one, side), n) for n in ("token_log_probs", "token_entropies")
+        }
+        assert dataclasses.replace(answer, **signals) == getattr(one, side)
+    assert one.right_answer.token_log_probs == (-0.25, -0.5)
 
 
 def test_preference_by_hand() -> None:

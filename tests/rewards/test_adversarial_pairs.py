@@ -12,10 +12,15 @@ import pytest
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.dataset import verify
 from routing_gym.queries.query import Query
-from routing_gym.rewards.adversarial import AdversarialPair, preference, read_pairs
+from routing_gym.rewards.adversarial import (
+    AdversarialPair,
+    preference,
+    read_pairs,
+    without_token_signals,
+)
 from routing_gym.rewards.evaluator import SelfEvaluator
 from routing_gym.rewards.lures import overlap
-from routing_gym.rewards.reward import DEFAULT_REWARD, PLAIN_REWARD, RewardFunction
+from routing_gym.rewards.reward import DEFAULT_REWARD
 from routing_gym.rewards.wrong_answers import RULES
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -131,29 +136,37 @@ def test_every_answer_carries_what_an_evaluator_may_ask_for(pairs: list[Adversar
             assert answer.prompt_tokens > 0
 
 
-@pytest.fixture(scope="module")
-def rewards(pairs: list[AdversarialPair]) -> dict[str, np.ndarray]:
-    """Score both sides with the evaluator as it is shipped: name -> (2, P)."""
-    evaluator = SelfEvaluator()
-    answers = [p.right_answer for p in pairs] + [p.wrong_answer for p in pairs]
-    scores = evaluator.evaluate_batch(answers)
+def test_texts_made_by_rule_give_themselves_away(pairs: list[AdversarialPair]) -> None:
+    """Hold what the module warns of: the adapter's own text is nearly always the likelier one."""
+    made = [pair for pair in pairs if pair.made == "rule"]
+    real = [pair for pair in pairs if pair.made == "real"]
 
-    def both(reward: RewardFunction) -> np.ndarray:
-        return reward(scores, evaluator.directions).reshape(2, -1)
+    def likelier_right(pair: AdversarialPair) -> bool:
+        sums = [
+            sum(answer.token_log_probs or ()) for answer in (pair.right_answer, pair.wrong_answer)
+        ]
+        return sums[0] > sums[1]
 
-    return {"default": both(DEFAULT_REWARD), "plain": both(PLAIN_REWARD)}
+    assert np.mean([likelier_right(pair) for pair in made]) > 0.9
+    assert np.mean([likelier_right(pair) for pair in real]) < 0.9
 
 
+@pytest.mark.parametrize("which", ["all", "real", "without token signals"])
 def test_the_shipped_evaluator_prefers_right_answers(
-    pairs: list[AdversarialPair], rewards: dict[str, np.ndarray]
+    pairs: list[AdversarialPair], evaluator: SelfEvaluator, which: str
 ) -> None:
-    hits = preference(pairs, *rewards["default"])
+    if which == "real":
+        pairs = [pair for pair in pairs if pair.made == "real"]
+    elif which != "all":
+        pairs = without_token_signals(pairs)
+    answers = [p.right_answer for p in pairs] + [p.wrong_answer for p in pairs]
+    rewards = DEFAULT_REWARD(evaluator.evaluate_batch(answers), evaluator.directions)
+    hits = preference(pairs, rewards[: len(pairs)], rewards[len(pairs) :])
     shares = {rule: float(values.mean()) for rule, values in hits.items()}
     assert shares["overall"] >= 0.85, shares
 
 
-def test_the_learned_quality_is_worth_it(
-    pairs: list[AdversarialPair], rewards: dict[str, np.ndarray]
-) -> None:
-    learned, plain = (preference(pairs, *rewards[name])["overall"] for name in ("default", "plain"))
-    assert learned.mean() > plain.mean()
+@pytest.fixture(scope="module")
+def evaluator() -> SelfEvaluator:
+    """Make the evaluator as it is shipped."""
+    return SelfEvaluator()
