@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from routing_gym.adapters.embedding import QueryEncoder
 from routing_gym.envs.columns import TableColumns
 from routing_gym.envs.errors import TableError
 from routing_gym.envs.manifest import AdapterRecord, Manifest, MetricRecord
@@ -25,6 +26,7 @@ METRICS = {
     "accuracy": MetricRecord(role="truth"),
     "cost": MetricRecord(direction="lower", role="cost"),
 }
+Embeddings = np.ndarray | QueryEncoder | Callable[[Sequence[str]], np.ndarray]
 NOT_MEASURED = ("prompt_tokens", "completion_tokens", "seconds", "finished")
 
 
@@ -52,7 +54,7 @@ def hashed_words(texts: Sequence[str], *, features: int = HASHED_FEATURES) -> np
 def read_tidy(
     source: Any,
     *,
-    embeddings: np.ndarray | Callable[[Sequence[str]], np.ndarray] | None = None,
+    embeddings: Embeddings | None = None,
     encoder: str = "",
     score_range: tuple[float, float] | None = None,
     seed: int = 0,
@@ -73,10 +75,11 @@ def read_tidy(
         A data frame, a pyarrow table, or a path of a ``.parquet`` or ``.csv`` file, with the
         columns ``query_id, query, arm, score[, cost, task, split]``.
     embeddings
-        float (N, D) in the order in which the query ids first appear, or a function from the
-        texts to it; ``None`` is `hashed_words`.
+        float (N, D) in the order in which the query ids first appear, a function from the texts
+        to it, or an encoder, which is first fitted to the texts of the train split (all texts,
+        where the source has no train split); ``None`` is `hashed_words`.
     encoder
-        The name to record for ``embeddings``.
+        The name to record for ``embeddings``; empty takes the encoder's own.
     score_range
         Lowest and highest possible score.
     seed
@@ -99,8 +102,8 @@ def read_tidy(
     texts = np.array([lines["query"][line] for line in first], dtype=object)
     _check_texts(lines, order, texts)
     scores, notes = _scores(lines, order, score_range)
-    if embeddings is None:
-        embeddings, encoder = hashed_words, f"hashed_words-{HASHED_FEATURES}"
+    splits = _splits(lines, order, texts, seed)
+    vectors, own_name = _embed(embeddings, texts, splits)
     tasks = np.array([lines["task"][line] if "task" in lines else "" for line in first], object)
     n, k = order.shape
     return TableColumns(
@@ -109,7 +112,7 @@ def read_tidy(
         domain=tasks,
         task=tasks,
         complexity=np.zeros(n),
-        split=_splits(lines, order, texts, seed),
+        split=splits,
         form=np.full(n, "", dtype=object),
         form_size=np.zeros(n),
         reference=np.full(n, "", dtype=object),
@@ -119,15 +122,34 @@ def read_tidy(
         seconds=np.zeros((n, k)),
         finished=np.ones((n, k)),
         responses=np.full((n, k), "", dtype=object),
-        embeddings=embeddings(list(texts)) if callable(embeddings) else embeddings,
+        embeddings=vectors,
         manifest=Manifest(
             adapters=tuple(AdapterRecord(arm) for arm in arms),
             metrics={name: METRICS[name] for name in scores},
-            encoder=encoder,
+            encoder=encoder or own_name,
             generation=notes,
             seeds={"split": seed},
         ),
     )
+
+
+def read_csv(path: Path) -> pa.Table:
+    """Read a CSV file whose quoted texts may run over several lines."""
+    options = pa.csv.ParseOptions(newlines_in_values=True)
+    return pa.csv.read_csv(path, parse_options=options)
+
+
+def _embed(
+    embeddings: Embeddings | None, texts: np.ndarray, splits: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """Return embeddings (N, D) of the texts and the name of what made them, if it has one."""
+    if embeddings is None:
+        return hashed_words(list(texts)), f"hashed_words-{HASHED_FEATURES}"
+    if isinstance(embeddings, QueryEncoder):
+        train = splits == SPLITS[0]
+        embeddings.fit(list(texts[train if train.any() else slice(None)]))
+        return embeddings.encode(list(texts)), embeddings.name
+    return (embeddings(list(texts)) if callable(embeddings) else embeddings), ""
 
 
 def _read_lines(source: Any) -> dict[str, list[Any]]:
@@ -137,7 +159,7 @@ def _read_lines(source: Any) -> dict[str, list[Any]]:
         if not path.is_file():
             raise TableError(str(path), "does not exist", "pass a .parquet or .csv file")
         try:
-            content = pa.csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+            content = read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
         except pa.ArrowInvalid as error:
             fault = f"cannot be read ({str(error).rstrip('.')})"
             raise TableError(str(path), fault, "pass a .parquet or .csv file") from error

@@ -15,6 +15,8 @@ FAST: dict[str, dict[str, Any]] = {
     "ppo": {"total_steps": 5120, "num_envs": 256, "batch_size": 64, "learning_rate": 3e-3},
     "gumbel": {"epochs": 8, "hidden_dim": 32, "batch_size": 64, "learning_rate": 3e-3},
     "softmax": {"epochs": 8, "hidden_dim": 32, "batch_size": 64, "learning_rate": 3e-3},
+    "reinforce": {"budget": 1.0, "learning_rate": 1e-2},
+    "exp4": {"experts": ("linucb", "squarecb")},
     "regression": {"epochs": 12, "hidden_dim": 32, "batch_size": 64, "learning_rate": 3e-3},
 }
 

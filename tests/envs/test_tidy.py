@@ -176,3 +176,26 @@ def test_public_tables(name: str, tmp_path: Path) -> None:
     assert not texts["train"] & texts["validation"]
     assert not texts["validation"] & texts["test"]
     assert table.save(tmp_path / name).fingerprint == table.fingerprint
+
+
+def test_texts_in_a_csv_may_run_over_several_lines(tmp_path: Path) -> None:
+    texts = [f"What is\n{i}, exactly?" for i in range(60) for _ in "ab"]
+    pa.csv.write_csv(tidy(query=texts), tmp_path / "t.csv")
+    assert OutcomeTable.from_tidy(tmp_path / "t.csv").text[3] == "What is\n3, exactly?"
+
+
+def test_an_encoder_learns_from_the_train_split_alone() -> None:
+    class Recording:
+        name = "recording"
+
+        def fit(self, texts: Any) -> None:
+            self.learned = list(texts)
+
+        def encode(self, texts: Any) -> np.ndarray:
+            return np.array([[len(text)] for text in texts], dtype=np.float32)
+
+    encoder = Recording()
+    table = OutcomeTable.from_tidy(tidy(), embeddings=encoder)
+    assert encoder.learned == table.where(split="train").text.tolist()
+    assert table.manifest.encoder == "recording"
+    assert table.embeddings[:, 0].tolist() == [len(text) for text in table.text]

@@ -1,0 +1,61 @@
+"""LinUCB: a ridge regression per adapter, and a bonus for what it has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from routing_gym.agents.bandit import (
+    BanditConfig,
+    RidgeBandit,
+    best_of,
+    require_not_negative,
+    require_positive,
+)
+
+
+@dataclass(frozen=True)
+class LinUCBConfig(BanditConfig):
+    """Settings of LinUCB, beside those of every bandit.
+
+    Parameters
+    ----------
+    alpha
+        Width of the confidence bound in standard errors at unit noise, at least 0; 0 is greedy.
+    ridge
+        Penalty of the regressions, above 0.
+    """
+
+    alpha: float = 0.3
+    ridge: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_not_negative(self, "alpha")
+        require_positive(self, "ridge")
+
+
+class LinUCBAgent(RidgeBandit):
+    r"""Take the adapter with the highest upper confidence bound on its reward.
+
+    Li, Chu, Langford and Schapire, *A contextual-bandit approach to personalized news article
+    recommendation* (WWW 2010), algorithm 1, disjoint models:
+
+    .. math:: a_t = \arg\max_a \hat\theta_a^\top x_t
+        + \alpha \sqrt{x_t^\top (\lambda I + D_a^\top D_a)^{-1} x_t}.
+
+    Changed: the penalty :math:`\lambda` is free instead of 1; outcomes arrive in batches, within
+    which the bounds do not move; equal bounds are drawn between; and the covariance is updated by
+    Woodbury's identity instead of inverted. The trained policy takes the highest prediction.
+    """
+
+    name: ClassVar[str] = "linucb"
+    config_class: ClassVar[type[Any]] = LinUCBConfig
+    config: LinUCBConfig
+
+    def _behave(self, contexts: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+        """Put all mass on the highest upper confidence bound."""
+        bounds = self._model.predict(contexts) + self.config.alpha * self._model.spread(contexts)
+        return best_of(bounds, allowed)
