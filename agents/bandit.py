@@ -14,9 +14,8 @@ from tqdm import tqdm
 
 from routing_gym.agents.agent import Agent, Feedback
 from routing_gym.agents.curves import CurveLog
-from routing_gym.agents.disjoint_ridge import DisjointRidge
 from routing_gym.agents.learning_history import HistoryPoint, StreamRecorder
-from routing_gym.agents.policy import choose, full_mask
+from routing_gym.agents.policy import full_mask
 from routing_gym.agents.projection import Projection
 from routing_gym.agents.seeding import isolated_seed
 from routing_gym.agents.value_agent import ValueAgent
@@ -199,7 +198,7 @@ class BanditAgent(Agent):
                 measured, due = recorder.outcomes, recorder.outcomes + config.evaluate_every
                 bar.set_postfix(validation_reward=f"{recorder.points[-1].validation_reward:.4f}")
             probabilities = self._behave(contexts[rows], allowed[rows])
-            actions = choose(probabilities, rng=rng).actions
+            actions = _drawn(probabilities, rng)
             rewards = train.rewards[rows, actions].astype(np.float64)
             recorder.add(rows, actions, probabilities)
             self._learn(Outcomes(contexts[rows], actions, rewards, probabilities))
@@ -239,35 +238,6 @@ class ValueBandit(BanditAgent, ValueAgent):
     def values(self, observations: np.ndarray) -> np.ndarray:
         """Return float64 (N, K), the predicted rewards, without any bonus or noise."""
         return self._estimates(self._contexts(observations))
-
-
-class RidgeBandit(ValueBandit):
-    """A bandit whose predictions are one exact ridge regression per adapter; see `DisjointRidge`.
-
-    The configuration has a field ``ridge``, the penalty.
-    """
-
-    config: Any
-
-    def _begin(self, *, width: int, rng: np.random.Generator) -> None:
-        """Start from the prior."""
-        self._model = DisjointRidge(len(self.adapters), width, ridge=self.config.ridge)
-
-    def _estimates(self, contexts: np.ndarray) -> np.ndarray:
-        """Return the ridge predictions."""
-        return self._model.predict(contexts)
-
-    def _learn(self, batch: Outcomes) -> None:
-        """Update the regressions of the chosen adapters."""
-        self._model.update(batch.contexts, batch.actions, batch.rewards)
-
-    def _learned(self) -> dict[str, np.ndarray]:
-        """Return the regressions."""
-        return self._model.arrays()
-
-    def _relearn(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take the regressions back."""
-        self._model = DisjointRidge.from_arrays(arrays)
 
 
 def stream_order(num_queries: int, *, length: int, seed: int) -> np.ndarray:
@@ -339,6 +309,14 @@ def require_share(config: Any, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(config, name) <= 1:
             raise ValueError(f"{name}={getattr(config, name)} is outside [0, 1].")
+
+
+def _drawn(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw one action per row; `choose` without its checks, which took half of a round's time."""
+    cumulative = probabilities.cumsum(axis=1)
+    total = cumulative[:, -1:]
+    levels = np.minimum(rng.random((len(total), 1)) * total, np.nextafter(total, 0))
+    return (cumulative <= levels).sum(axis=1)
 
 
 def _batches(order: np.ndarray, num_queries: int, batch_size: int) -> list[np.ndarray]:

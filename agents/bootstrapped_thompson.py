@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from routing_gym.agents.bandit import (
-    BanditConfig,
-    Outcomes,
-    ValueBandit,
-    best_of,
-    require_at_least,
-    require_not_negative,
-    require_positive,
-)
+from routing_gym.agents.bandit import Outcomes, best_of, require_at_least, require_not_negative
 from routing_gym.agents.disjoint_ridge import DisjointRidge
+from routing_gym.agents.ridge_bandit import RidgeBandit, RidgeConfig
 
 
 @dataclass(frozen=True)
-class BootstrappedThompsonConfig(BanditConfig):
-    """Settings of bootstrapped Thompson sampling, beside those of every bandit.
+class BootstrappedThompsonConfig(RidgeConfig):
+    """Settings of bootstrapped Thompson sampling, beside those of its regressions.
 
     Parameters
     ----------
     replicates
         Models per adapter, at least 1.
     prior_scale
-        Standard deviation of the coefficients that the models start from, at least 0. Without
-        it they all start alike, and agree until outcomes tell them apart.
-    ridge
-        Penalty on the distance from where a model started, above 0.
+        Standard deviation of the coefficients that the models start from, around ``prior``, at
+        least 0. At 0 they all start alike, and agree until outcomes tell them apart.
     """
 
     replicates: int = 10
     prior_scale: float = 0.3
-    ridge: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least(self, 1, "replicates")
         require_not_negative(self, "prior_scale")
-        require_positive(self, "ridge")
 
 
-class BootstrappedThompsonAgent(ValueBandit):
+class BootstrappedThompsonAgent(RidgeBandit):
     r"""Follow one of J bootstrap replicates, drawn anew for each query.
 
     Eckles and Kaptein, *Thompson sampling with the online bootstrap* (arXiv:1410.4009, 2014),
@@ -55,12 +43,13 @@ class BootstrappedThompsonAgent(ValueBandit):
     the posterior's. Replicate j of adapter a is
 
     .. math:: \theta_{ja} = \arg\min_\theta \sum_{t: a_t = a} w_{tj} (r_t - x_t^\top \theta)^2
-        + \lambda \lVert \theta - \theta_{ja}^0 \rVert^2, \qquad \theta_{ja}^0 \sim N(0, s^2 I),
+        + \lambda \lVert \theta - \theta_{ja}^0 \rVert^2, \qquad
+        \theta_{ja}^0 \sim N(\rho e_1, s^2 I),
 
     with the random start of Osband, Aslanides and Cassirer, *Randomized prior functions for deep
-    reinforcement learning* (NeurIPS 2018). Changed: replicates are ridge regressions; the replicate
-    is drawn per query, not per round. Propensities are the shares of replicates that agree. The
-    trained policy takes the best mean prediction.
+    reinforcement learning* (NeurIPS 2018), around the prior :math:`\rho`. Changed: replicates are
+    ridge regressions; the replicate is drawn per query, not per round. Propensities are the shares
+    of replicates that agree. The trained policy takes the best mean prediction.
     """
 
     name: ClassVar[str] = "bootstrapped_thompson"
@@ -70,9 +59,9 @@ class BootstrappedThompsonAgent(ValueBandit):
     def _begin(self, *, width: int, rng: np.random.Generator) -> None:
         """Draw where every replicate starts."""
         self._rng = rng
-        models = self.config.replicates * len(self.adapters)
-        self._model = DisjointRidge(models, width, ridge=self.config.ridge)
-        self._model.weights += self.config.prior_scale * rng.normal(size=(models, width))
+        config, models = self.config, self.config.replicates * len(self.adapters)
+        self._model = DisjointRidge(models, width, ridge=config.ridge, prior=config.prior)
+        self._model.weights += config.prior_scale * rng.normal(size=(models, width))
 
     def _votes(self, contexts: np.ndarray) -> np.ndarray:
         """Return float64 (N, J, K), each replicate's predictions."""
@@ -98,11 +87,3 @@ class BootstrappedThompsonAgent(ValueBandit):
         for replicate, rows in enumerate(taken):
             models = replicate * len(self.adapters) + batch.actions[rows]
             self._model.update(contexts[rows], models, rewards[rows])
-
-    def _learned(self) -> dict[str, np.ndarray]:
-        """Return the replicates."""
-        return self._model.arrays()
-
-    def _relearn(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take the replicates back."""
-        self._model = DisjointRidge.from_arrays(arrays)

@@ -28,6 +28,8 @@ class DisjointRidge:
         W, the length of a context.
     ridge
         :math:`\lambda`, above 0.
+    prior
+        First entry of :math:`\theta_{m0}`, the weight of the intercept; the others are 0.
 
     Attributes
     ----------
@@ -42,9 +44,10 @@ class DisjointRidge:
         squared prediction errors, each over its predicted variance ratio :math:`S`.
     """
 
-    def __init__(self, models: int, width: int, *, ridge: float) -> None:
+    def __init__(self, models: int, width: int, *, ridge: float, prior: float = 0.0) -> None:
         self.covariance = np.tile(np.eye(width) / ridge, (models, 1, 1))
         self.weights = np.zeros((models, width))
+        self.weights[:, 0] = prior
         self.counts = np.zeros(models)
         self.squared_error = np.zeros(models)
 
@@ -81,6 +84,9 @@ class DisjointRidge:
         rewards
             float64 (N,).
         """
+        if len(actions) == 1:
+            self._absorb(int(actions[0]), contexts, rewards)
+            return
         for model in np.flatnonzero(np.bincount(actions, minlength=len(self.weights))):
             rows = actions == model
             self.absorb(int(model), contexts[rows], rewards[rows])

@@ -8,18 +8,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from routing_gym.agents.bandit import (
-    BanditConfig,
-    RidgeBandit,
     best_of,
     require_not_negative,
     require_positive,
     require_share,
 )
+from routing_gym.agents.ridge_bandit import RidgeBandit, RidgeConfig
 
 
 @dataclass(frozen=True)
-class EpsilonGreedyConfig(BanditConfig):
-    """Settings of epsilon-greedy, beside those of every bandit.
+class EpsilonGreedyConfig(RidgeConfig):
+    """Settings of epsilon-greedy, beside those of its regressions.
 
     Parameters
     ----------
@@ -29,20 +28,17 @@ class EpsilonGreedyConfig(BanditConfig):
         Outcomes after which the share begins to fall, above 0.
     decay
         Power of its fall, at least 0; 0 keeps it constant, 1/3 is the worst case's rate.
-    ridge
-        Penalty of the regressions, above 0.
     """
 
     epsilon: float = 1.0
     horizon: float = 30.0
     decay: float = 0.5
-    ridge: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_share(self, "epsilon")
         require_not_negative(self, "decay")
-        require_positive(self, "horizon", "ridge")
+        require_positive(self, "horizon")
 
     def share(self, outcomes: int) -> float:
         """Return the share of uniform decisions after so many outcomes."""

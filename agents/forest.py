@@ -37,10 +37,10 @@ class ForestConfig:
         Widths of the embedding's parts where encoders were joined, summing to D; empty means one.
     """
 
-    trees: int = 200
+    trees: int = 100
     leaf_sizes: tuple[int, ...] = (10, 20, 40)
-    share: float = 0.3
-    components: int = 40
+    share: float = 0.6
+    components: int = 20
     blocks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

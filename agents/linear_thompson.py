@@ -7,28 +7,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from routing_gym.agents.bandit import BanditConfig, RidgeBandit, require_positive
+from routing_gym.agents.bandit import require_positive
+from routing_gym.agents.ridge_bandit import RidgeBandit, RidgeConfig
 from routing_gym.agents.thompson import best_draw_probabilities
 
 
 @dataclass(frozen=True)
-class LinearThompsonConfig(BanditConfig):
-    """Settings of linear Thompson sampling, beside those of every bandit.
+class LinearThompsonConfig(RidgeConfig):
+    """Settings of linear Thompson sampling, beside those of its regressions.
 
     Parameters
     ----------
     noise
         Standard deviation of the posterior draws at unit covariance (the paper's v), above 0.
-    ridge
-        Penalty of the regressions, above 0.
     """
 
     noise: float = 0.15
-    ridge: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "noise", "ridge")
+        require_positive(self, "noise")
 
 
 class LinearThompsonAgent(RidgeBandit):
@@ -41,11 +39,12 @@ class LinearThompsonAgent(RidgeBandit):
         a_t = \arg\max_a x_t^\top \tilde\theta_a.
 
     Changed: every adapter has parameters of its own, where the paper shares one vector between
-    arms with contexts of their own; :math:`B_a` starts at :math:`\lambda I`; outcomes arrive in
-    batches. Every query has a draw of its own. Its values :math:`x^\top \tilde\theta_a` are
-    independent normals, so that the probability of each adapter is a one-dimensional integral
-    (`best_draw_probabilities`); the adapter is drawn from these probabilities, and the
-    propensities are thereby exact. The trained policy takes the best posterior mean.
+    arms with contexts of their own; :math:`B_a` starts at :math:`\lambda I` and
+    :math:`\hat\theta_a` at a ``prior`` reward; outcomes arrive in batches. Every query has a draw
+    of its own. Its values :math:`x^\top \tilde\theta_a` are independent normals, so that the
+    probability of each adapter is a one-dimensional integral (`best_draw_probabilities`); the
+    adapter is drawn from these probabilities, and the propensities are thereby exact. The trained
+    policy takes the best posterior mean.
     """
 
     name: ClassVar[str] = "linear_thompson"

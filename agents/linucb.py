@@ -7,34 +7,25 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from routing_gym.agents.bandit import (
-    BanditConfig,
-    RidgeBandit,
-    best_of,
-    require_not_negative,
-    require_positive,
-)
+from routing_gym.agents.bandit import best_of, require_not_negative
+from routing_gym.agents.ridge_bandit import RidgeBandit, RidgeConfig
 
 
 @dataclass(frozen=True)
-class LinUCBConfig(BanditConfig):
-    """Settings of LinUCB, beside those of every bandit.
+class LinUCBConfig(RidgeConfig):
+    """Settings of LinUCB, beside those of its regressions.
 
     Parameters
     ----------
     alpha
         Width of the confidence bound in standard errors at unit noise, at least 0; 0 is greedy.
-    ridge
-        Penalty of the regressions, above 0.
     """
 
     alpha: float = 0.3
-    ridge: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_not_negative(self, "alpha")
-        require_positive(self, "ridge")
 
 
 class LinUCBAgent(RidgeBandit):
@@ -46,9 +37,10 @@ class LinUCBAgent(RidgeBandit):
     .. math:: a_t = \arg\max_a \hat\theta_a^\top x_t
         + \alpha \sqrt{x_t^\top (\lambda I + D_a^\top D_a)^{-1} x_t}.
 
-    Changed: the penalty :math:`\lambda` is free instead of 1; outcomes arrive in batches, within
-    which the bounds do not move; equal bounds are drawn between; and the covariance is updated by
-    Woodbury's identity instead of inverted. The trained policy takes the highest prediction.
+    Changed: the penalty :math:`\lambda` is free instead of 1, and the regressions start from a
+    ``prior`` reward instead of 0; outcomes arrive in batches, within which the bounds do not move;
+    equal bounds are drawn between; and the covariance is updated by Woodbury's identity instead of
+    inverted. The trained policy takes the highest prediction.
     """
 
     name: ClassVar[str] = "linucb"

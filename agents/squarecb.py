@@ -7,18 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from routing_gym.agents.bandit import (
-    BanditConfig,
-    RidgeBandit,
-    require_not_negative,
-    require_positive,
-)
+from routing_gym.agents.bandit import require_not_negative, require_positive
 from routing_gym.agents.policy import full_mask
+from routing_gym.agents.ridge_bandit import RidgeBandit, RidgeConfig
 
 
 @dataclass(frozen=True)
-class SquareCBConfig(BanditConfig):
-    r"""Settings of SquareCB, beside those of every bandit.
+class SquareCBConfig(RidgeConfig):
+    r"""Settings of SquareCB, beside those of its regressions.
 
     Parameters
     ----------
@@ -27,18 +23,15 @@ class SquareCBConfig(BanditConfig):
     exponent
         Power of its growth with the outcomes t, at least 0:
         :math:`\gamma_t = \gamma_0 (1 + t)^\rho`; 1/2 is the paper's rate.
-    ridge
-        Penalty of the regressions, above 0.
     """
 
     gamma: float = 10.0
     exponent: float = 0.5
-    ridge: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_not_negative(self, "exponent")
-        require_positive(self, "gamma", "ridge")
+        require_positive(self, "gamma")
 
 
 class SquareCBAgent(RidgeBandit):

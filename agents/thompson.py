@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-_NODES = 64  # quantiles of each adapter's distribution that the integral is taken over
-_TAIL = 7.0  # standard scores at which the integral ends
-_CHUNK = 256  # queries per block, to bound memory at CHUNK x K x K x NODES floats
+# quantiles of each adapter's distribution that the integral is taken over
+_LEVELS = special.ndtr(np.linspace(-7, 7, 64))
+# standard scores at which distribution functions are tabulated, close by around 0
+_SCORES = np.sinh(np.linspace(-4, 4, 513))
+_CHUNK = 256  # queries per block, to bound memory at CHUNK x K x K x 64 floats
 
 
 def best_draw_probabilities(
@@ -50,20 +52,17 @@ def _block(
 ) -> np.ndarray:
     """Integrate for some queries."""
     n, k = means.shape
-    levels = special.ndtr(np.linspace(-_TAIL, _TAIL, _NODES))
     if degrees is None:
-        scores = np.tile(special.ndtri(levels), (k, 1))
+        table = np.tile(special.ndtr(_SCORES), (k, 1))
     else:
-        scores = special.stdtrit(degrees[:, None], levels)  # (K, nodes)
-    grid = means[:, :, None] + scales[:, :, None] * scores
+        table = special.stdtr(degrees[:, None], _SCORES)  # (K, scores)
+    quantiles = np.stack([np.interp(_LEVELS, row, _SCORES) for row in table])
+    grid = means[:, :, None] + scales[:, :, None] * quantiles
     # a forbidden adapter's quantiles fall on another's: they cost nothing and change nothing
     grid = np.where(allowed[:, :, None], grid, grid[np.arange(n), allowed.argmax(1)][:, None])
     points = np.sort(grid.reshape(n, -1), axis=1)  # (N, K nodes)
     standard = (points[:, None] - means[:, :, None]) / scales[:, :, None]
-    if degrees is None:
-        below = special.ndtr(standard)
-    else:
-        below = special.stdtr(degrees[None, :, None], standard)
+    below = np.stack([np.interp(standard[:, arm], _SCORES, table[arm]) for arm in range(k)], axis=1)
     below = np.where(allowed[:, :, None], below, 1.0)  # (N, K, points)
     shares = np.zeros((n, k))
     for arm in range(k):

@@ -39,8 +39,8 @@ gap. Intervals: 95 % Student intervals of the mean over seeds; "corrected" adds 
 different seeds overlap (Nadeau & Bengio 2003), so that it also covers another sample of queries.
 `*`: privileged, it reads the name of the query's task.
 
-The encoders were designed on halves of other seeds of the same tables, so the queries are not new
-to the designer, though no setting was chosen on a test half."""
+Encoders, the forest's settings and the choice to average were made by looking at halves of other
+seeds of the same tables; the seeds reported here were then run with them as they are."""
 
 
 def mean_interval(values: Sequence[float], *, corrected: bool = False) -> Interval:

@@ -216,6 +216,7 @@ def test_best_of_shares_between_equals() -> None:
         ("linucb", {"evaluate_every": -1}, "evaluate_every=-1 is too small"),
         ("linucb", {"alpha": -0.1}, "alpha=-0.1 is negative"),
         ("linucb", {"ridge": 0.0}, "ridge=0.0 is not above 0"),
+        ("linucb", {"prior": float("inf")}, "prior=inf is not finite"),
         ("linucb", {"alfa": 1.0}, "did you mean 'alpha'"),
         ("epsilon_greedy", {"epsilon": 1.2}, r"epsilon=1.2 is outside \[0, 1\]"),
         ("epsilon_greedy", {"horizon": 0.0}, "horizon=0.0 is not above 0"),
@@ -242,3 +243,14 @@ def test_best_of_shares_between_equals() -> None:
 def test_refuses_settings(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_agent(name, **options)
+
+
+def test_adapters_are_drawn_with_the_logged_probabilities() -> None:
+    with watched() as asked:
+        trained("squarecb", budget=8.0, gamma=2.0, exponent=0.0)
+    actions, probabilities = (np.concatenate([part[i] for part in asked]) for i in (1, 2))
+    shares = np.bincount(actions, minlength=4) / len(actions)
+    np.testing.assert_allclose(shares, probabilities.mean(axis=0), atol=0.015)
+    # each draw is as probable as it says: the mean of 1 / p over the drawn is K
+    propensities = probabilities[np.arange(len(actions)), actions]
+    assert (1 / propensities).mean() == pytest.approx(4, abs=0.15)

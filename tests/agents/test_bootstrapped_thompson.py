@@ -9,7 +9,7 @@ from tests.agents.bandits import QUERY, begun, behaviour, outcomes
 def test_replicates_equal_the_weighted_closed_form() -> None:
     agent = begun(BootstrappedThompsonAgent, replicates=3, prior_scale=0.5, ridge=2.0)
     rng = np.random.default_rng(0)  # what `begun` gave the agent
-    start = 0.5 * rng.normal(size=(6, 2))
+    start = np.array([0.5, 0]) + 0.5 * rng.normal(size=(6, 2))
     np.testing.assert_array_equal(agent._model.weights, start)
     x = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, -1.0]])
     r, actions = np.array([1.0, 0.0, 0.5]), np.array([0, 0, 1])

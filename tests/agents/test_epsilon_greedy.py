@@ -14,7 +14,7 @@ def test_the_share_falls_as_the_formula_says() -> None:
 
 
 def test_propensities_by_hand() -> None:
-    agent = taught(begun(EpsilonGreedyAgent, epsilon=0.6, horizon=2.0, decay=1.0))
+    agent = taught(begun(EpsilonGreedyAgent, epsilon=0.6, horizon=2.0, decay=1.0, prior=0.0))
     # after two outcomes epsilon is .3; the first adapter leads .2 to 0
     np.testing.assert_allclose(behaviour(agent, QUERY), [[0.85, 0.15]])
     only = behaviour(agent, QUERY, np.array([[False, True]]))
@@ -22,5 +22,5 @@ def test_propensities_by_hand() -> None:
 
 
 def test_the_trained_policy_does_not_explore() -> None:
-    agent = taught(begun(EpsilonGreedyAgent))
+    agent = taught(begun(EpsilonGreedyAgent, prior=0.0))
     np.testing.assert_allclose(agent._estimates(QUERY), [[0.2, 0]], atol=1e-12)

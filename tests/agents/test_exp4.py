@@ -29,8 +29,8 @@ def test_an_expert_is_paid_for_its_advice_and_learns() -> None:
     # LinUCB did not know better than half and half when it was asked
     np.testing.assert_allclose(agent._log_weights, [0.2 / 0.8 / 2, 0.2 / 0.8, 0])
     assert agent._experts[0].outcomes == 1
-    # x'A^-1 x = 2 / (1 + 2) and theta'x = 2 / 3
-    np.testing.assert_allclose(agent._experts[0]._estimates(QUERY), [[2 / 3, 0]], atol=1e-12)
+    # from its prior .5 by (1 - .5) x'x / (1 + x'x)
+    np.testing.assert_allclose(agent._experts[0]._estimates(QUERY), [[0.5 + 1 / 3, 0.5]])
 
 
 def test_propensities_mix_advice_adapters_and_the_uniform_share() -> None:

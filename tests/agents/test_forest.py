@@ -28,7 +28,7 @@ def test_arrays_predict_as_scikit_learn() -> None:
     x = rng.normal(size=(300, 6)).astype(np.float32)
     rewards = np.stack([x[:, 0] * x[:, 1], -x[:, 2]], axis=1)
     data = by_hand(rewards.tolist(), observations=x.tolist())
-    agent = ForestAgent(leaf_sizes=(3,), trees=20)
+    agent = ForestAgent(leaf_sizes=(3,), trees=20, share=0.3)
     agent.train(data, validation=data, seed=4)
     target = data.rewards - data.rewards.mean(axis=0)
     target = target - target.mean(axis=1, keepdims=True)

@@ -8,7 +8,7 @@ from tests.agents.bandits import QUERY, begun, behaviour, taught
 
 
 def test_propensities_by_hand() -> None:
-    agent = taught(begun(LinearThompsonAgent, noise=0.5))
+    agent = taught(begun(LinearThompsonAgent, noise=0.5, prior=0.0))
     # N(.2, .25 * .6) against N(0, .25 * 2)
     expected = special.ndtr(0.2 / np.sqrt(0.25 * 2.6))
     np.testing.assert_allclose(behaviour(agent, QUERY), [[expected, 1 - expected]], atol=1e-3)

@@ -8,7 +8,7 @@ from tests.agents.problems import identity
 
 
 def test_propensities_by_hand() -> None:
-    agent = taught(begun(SquareCBAgent, arms=3, gamma=10.0, exponent=0.5))
+    agent = taught(begun(SquareCBAgent, arms=3, gamma=10.0, exponent=0.5, prior=0.0))
     # gamma = 10 sqrt(1 + 2), gap .2, mu = 3
     other = 1 / (3 + 10 * np.sqrt(3) * 0.2)
     np.testing.assert_allclose(behaviour(agent, QUERY), [[1 - 2 * other, other, other]])
