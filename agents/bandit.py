@@ -198,7 +198,7 @@ class BanditAgent(Agent):
                 measured, due = recorder.outcomes, recorder.outcomes + config.evaluate_every
                 bar.set_postfix(validation_reward=f"{recorder.points[-1].validation_reward:.4f}")
             probabilities = self._behave(contexts[rows], allowed[rows])
-            actions = _drawn(probabilities, rng)
+            actions = draw_actions(probabilities, rng)
             rewards = train.rewards[rows, actions].astype(np.float64)
             recorder.add(rows, actions, probabilities)
             self._learn(Outcomes(contexts[rows], actions, rewards, probabilities))
@@ -311,8 +311,11 @@ def require_share(config: Any, *names: str) -> None:
             raise ValueError(f"{name}={getattr(config, name)} is outside [0, 1].")
 
 
-def _drawn(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw one action per row; `choose` without its checks, which took half of a round's time."""
+def draw_actions(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw one action (B,) per row of distributions (B, K), without the checks of `choose`.
+
+    Those checks took half of a round's time.
+    """
     cumulative = probabilities.cumsum(axis=1)
     total = cumulative[:, -1:]
     levels = np.minimum(rng.random((len(total), 1)) * total, np.nextafter(total, 0))

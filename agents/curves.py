@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +88,7 @@ def quantities_on(
 
 def head(data: RoutingData, rows: int) -> RoutingData:
     """Return the first rows of a split, all if it has fewer: enough to draw a curve from."""
-    named = {
-        field.name: getattr(data, field.name)[:rows]
-        for field in fields(data)
-        if isinstance(getattr(data, field.name), np.ndarray)
-    }
-    scores = {name: values[:rows] for name, values in data.scores.items()}
-    costs = {name: values[:rows] for name, values in data.costs.items()}
-    return replace(data, **named, scores=scores, costs=costs)
+    return data.take(np.arange(min(rows, len(data))))
 
 
 def score_names(data: RoutingData) -> tuple[str, ...]:

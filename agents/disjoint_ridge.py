@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from scipy.linalg.blas import dger
+from scipy.linalg.lapack import dposv
 
 _ROWS = 64  # most rows of one update, so that S stays small
+_EYE = np.eye(_ROWS)
+_SINGLY = 2  # up to so many rows are cheaper one after the other
 
 
 class DisjointRidge:
@@ -45,11 +51,40 @@ class DisjointRidge:
     """
 
     def __init__(self, models: int, width: int, *, ridge: float, prior: float = 0.0) -> None:
-        self.covariance = np.tile(np.eye(width) / ridge, (models, 1, 1))
-        self.weights = np.zeros((models, width))
+        # C_m above theta_m: one product serves both, and one outer product updates both
+        self._stacked = np.zeros((models, width + 1, width))
+        self.covariance = self._stacked[:, :width]
+        self.covariance[:] = np.eye(width) / ridge
+        self.weights = self._stacked[:, width]
         self.weights[:, 0] = prior
-        self.counts = np.zeros(models)
-        self.squared_error = np.zeros(models)
+        self._flat = self._stacked.reshape(-1, width)
+        # Lists, because adding to one number of an array takes a tenth of a round
+        self._counts, self._squared_error = [0.0] * models, [0.0] * models
+        # Memory of one decision, so that learning from it computes nothing twice
+        projected = np.zeros((models, width + 1))
+        self._projected, self._last = projected.reshape(-1), projected[:, width]
+        self._gains, self._spans = projected[:, :width], np.zeros(models)
+        self._of_model = [
+            (projected[model], projected[model, :width], block, block.T)  # BLAS updates block.T
+            for model, block in enumerate(self._stacked)
+        ]
+        self._context: np.ndarray | None = None
+        self._variances: list[float] = []
+        self._predictions: list[float] = []
+
+    @property
+    def counts(self) -> np.ndarray:
+        """float64 (M,), rows given to each model."""
+        return np.array(self._counts)
+
+    @property
+    def squared_error(self) -> np.ndarray:
+        """float64 (M,), the sum of squared errors."""
+        return np.array(self._squared_error)
+
+    def __reduce__(self) -> tuple[Callable[..., DisjointRidge], tuple[Any, ...]]:
+        """Copy by values: the parts are views of one array."""
+        return (DisjointRidge.from_arrays, (self.arrays(),))
 
     def predict(self, contexts: np.ndarray) -> np.ndarray:
         """Return float64 (N, M), each model's prediction.
@@ -69,8 +104,41 @@ class DisjointRidge:
         contexts
             float64 (N, W).
         """
-        projected = contexts @ self.covariance  # (M, N, W)
-        return np.sqrt(np.einsum("mnw,nw->nm", projected, contexts))
+        return self._predict_and_spread(contexts)[1]
+
+    def upper_bounds(self, contexts: np.ndarray, *, alpha: float) -> np.ndarray:
+        """Return float64 (N, M), predictions plus ``alpha`` spreads.
+
+        Parameters
+        ----------
+        contexts
+            float64 (N, W).
+        alpha
+            At least 0.
+        """
+        predictions, spreads = self._predict_and_spread(contexts)
+        return predictions + alpha * spreads
+
+    def upper_bounds_of(self, context: np.ndarray, *, alpha: float) -> list[float]:
+        """Return the M upper bounds of one query; as `upper_bounds`, several times as fast.
+
+        Parameters
+        ----------
+        context
+            float64 (W,); ``absorb_one`` of the same object uses what was computed here, so its
+            values must not be changed in between.
+        alpha
+            At least 0.
+        """
+        self._flat.dot(context, self._projected)
+        self._variances = variances = np.vecdot(self._gains, context, self._spans).tolist()
+        self._predictions = predictions = self._last.tolist()
+        self._context = context
+        root = math.sqrt
+        return [
+            prediction + alpha * root(variance)
+            for prediction, variance in zip(predictions, variances)  # noqa: B905 - M each
+        ]
 
     def update(self, contexts: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
         """Give each row to the model of its adapter.
@@ -85,11 +153,13 @@ class DisjointRidge:
             float64 (N,).
         """
         if len(actions) == 1:
-            self._absorb(int(actions[0]), contexts, rewards)
+            self.absorb_one(int(actions[0]), contexts[0], float(rewards[0]))
             return
-        for model in np.flatnonzero(np.bincount(actions, minlength=len(self.weights))):
-            rows = actions == model
-            self.absorb(int(model), contexts[rows], rewards[rows])
+        rows_of: dict[int, list[int]] = {}
+        for row, model in enumerate(actions.tolist()):
+            rows_of.setdefault(model, []).append(row)
+        for model, rows in rows_of.items():
+            self.absorb(model, contexts[rows], rewards[rows])
 
     def absorb(self, model: int, contexts: np.ndarray, rewards: np.ndarray) -> None:
         """Give rows to one model.
@@ -103,31 +173,69 @@ class DisjointRidge:
         rewards
             float64 (N,).
         """
+        if len(contexts) <= _SINGLY:
+            for context, reward in zip(contexts, rewards.tolist(), strict=True):
+                self.absorb_one(model, context, reward)
+            return
         for start in range(0, len(contexts), _ROWS):
             rows = slice(start, start + _ROWS)
             self._absorb(model, contexts[rows], rewards[rows])
 
+    def absorb_one(self, model: int, context: np.ndarray, reward: float) -> None:
+        """Give one row to one model: Sherman and Morrison's case, in which S is a number.
+
+        Parameters
+        ----------
+        model
+            In [0, M).
+        context
+            float64 (W,).
+        reward
+            Of this row.
+        """
+        projected, gain, block, transposed = self._of_model[model]
+        if context is self._context:
+            error = reward - self._predictions[model]
+            share = 1.0 / (1.0 + self._variances[model])
+        else:
+            block.dot(context, projected)
+            error = reward - projected.item(-1)
+            share = 1.0 / (1.0 + gain.dot(context).item())
+        self._context = None
+        projected[-1] = -error
+        # x, y, their steps, the matrix, what may be overwritten: by name it takes twice as long
+        dger(-share, gain, projected, 1, 1, transposed, 1, 1, 1)
+        self._counts[model] += 1.0
+        self._squared_error[model] += error * error * share
+
     def _absorb(self, model: int, contexts: np.ndarray, rewards: np.ndarray) -> None:
         """Apply the identity once."""
-        gain = contexts @ self.covariance[model]  # (N, W)
-        errors = rewards - contexts @ self.weights[model]
-        if len(contexts) == 1:  # Sherman and Morrison: S is a number
-            variance = 1.0 + gain[0] @ contexts[0]
-            solved, solved_errors = gain / variance, errors / variance
-        else:
-            variances = gain @ contexts.T
-            variances.flat[:: len(contexts) + 1] += 1.0
-            both = np.linalg.solve(variances, np.column_stack([gain, errors]))
-            solved, solved_errors = both[:, :-1], both[:, -1]
-        self.covariance[model] -= gain.T @ solved
-        self.weights[model] += gain.T @ solved_errors
-        self.counts[model] += len(contexts)
-        self.squared_error[model] += errors @ solved_errors
+        self._context = None
+        width = contexts.shape[1]
+        gain = contexts @ self._stacked[model].T  # (N, W + 1), predictions last
+        gain[:, width] -= rewards
+        variances = gain[:, :width] @ contexts.T
+        variances += _EYE[: len(contexts), : len(contexts)]
+        _, solved, failed = dposv(variances.T, gain, overwrite_a=1)
+        if failed:
+            raise np.linalg.LinAlgError(
+                "a ridge regression has lost its positive definiteness: raise the ridge penalty."
+            )
+        self._stacked[model] -= gain.T @ solved[:, :width]
+        self._counts[model] += len(contexts)
+        self._squared_error[model] += float(gain[:, width] @ solved[:, width])
+
+    def _predict_and_spread(self, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return both, float64 (N, M) each, from one product."""
+        models, width = self.weights.shape
+        projected = (contexts @ self._flat.T).reshape(-1, models, width + 1)
+        variances = np.vecdot(projected[..., :width], contexts[:, None])
+        return projected[..., width], np.sqrt(variances)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything that was learned."""
         return {
-            f"ridge.{name}": getattr(self, name)
+            f"ridge.{name}": getattr(self, name).copy()
             for name in ("covariance", "weights", "counts", "squared_error")
         }
 
@@ -136,6 +244,8 @@ class DisjointRidge:
         """Take back what ``arrays`` returned."""
         models, width = arrays["ridge.weights"].shape
         ridge = cls(models, width, ridge=1.0)
-        for name in ("covariance", "weights", "counts", "squared_error"):
-            setattr(ridge, name, arrays[f"ridge.{name}"].copy())
+        ridge.covariance[:] = arrays["ridge.covariance"]
+        ridge.weights[:] = arrays["ridge.weights"]
+        ridge._counts = arrays["ridge.counts"].tolist()
+        ridge._squared_error = arrays["ridge.squared_error"].tolist()
         return ridge

@@ -49,5 +49,25 @@ class LinUCBAgent(RidgeBandit):
 
     def _behave(self, contexts: np.ndarray, allowed: np.ndarray) -> np.ndarray:
         """Put all mass on the highest upper confidence bound."""
-        bounds = self._model.predict(contexts) + self.config.alpha * self._model.spread(contexts)
-        return best_of(bounds, allowed)
+        return best_of(self._model.upper_bounds(contexts, alpha=self.config.alpha), allowed)
+
+    def choose_one(self, context: np.ndarray, *, rng: np.random.Generator) -> tuple[int, float]:
+        """Take the highest bound; the first rounds draw between equals."""
+        bounds = self._model.upper_bounds_of(context, alpha=self.config.alpha)
+        top = max(bounds)
+        equals = bounds.count(top)
+        if equals == 1:
+            return bounds.index(top), 1.0
+        best = [action for action, bound in enumerate(bounds) if bound == top]
+        return best[int(rng.integers(equals))], 1 / equals
+
+    def choose_many(
+        self, contexts: np.ndarray, *, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take the highest bounds; where there are equals, all is left to the base class."""
+        bounds = self._model.upper_bounds(contexts, alpha=self.config.alpha)
+        actions = bounds.argmax(axis=1)
+        best = bounds == bounds[np.arange(len(bounds)), actions][:, None]
+        if np.count_nonzero(best) > len(bounds):
+            return super().choose_many(contexts, rng=rng)
+        return actions, best.astype(np.float64)

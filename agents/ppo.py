@@ -14,6 +14,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from routing_gym.agents.agent import Agent, Feedback
@@ -137,12 +138,15 @@ class PPOAgent(Agent):
     One vector step over many environments is a rollout. AdamW with strong decay takes Adam's
     place, the learning rate falls, embeddings are scaled up, and the policy with the highest greedy
     reward on the validation split is kept: train splits are small, and a policy that knows them by
-    heart routes worse.
+    heart routes worse. Relatives of PPO replace ``algorithm_class`` and ``policy_class``, or what
+    is observed.
     """
 
     name: ClassVar[str] = "ppo"
     feedback: ClassVar[Feedback] = "bandit"
     config_class: ClassVar[type[Any]] = PPOConfig
+    algorithm_class: ClassVar[type[OnPolicyAlgorithm]] = PPO
+    policy_class: ClassVar[type[Any]] = ActorCriticPolicy
     config: PPOConfig
 
     def probabilities(
@@ -166,7 +170,7 @@ class PPOAgent(Agent):
             board = None if log_dir is None else TensorBoardOutputFormat(str(log_dir))
             model.set_logger(Logger(None, [] if board is None else [board]))
             curves = CurveLog(log_dir, writer=None if board is None else board.writer)
-            best = ValidationCurves(validation, curves=curves, every=self.config.evaluate_every)
+            best = self._validation_curves(validation, curves)
             callbacks: list[BaseCallback] = [TrainCurves(train, curves=curves), best]
             if progress:
                 callbacks.append(ProgressBar(best, total_steps=self.config.total_steps))
@@ -177,14 +181,16 @@ class PPOAgent(Agent):
         self.policy.load_state_dict(best.weights)
         self.policy.set_training_mode(False)
 
-    def _model(self, train: RoutingData, seed: int) -> PPO:
-        """Set up Stable-Baselines3's PPO for one-step episodes."""
+    def _model(self, train: RoutingData, seed: int) -> OnPolicyAlgorithm:
+        """Set up Stable-Baselines3's algorithm for one-step episodes."""
         config = self.config
-        env = RoutingVecEnv(config.num_envs, data=train)
+        rng = np.random.default_rng(seed)
+        env = self._environment(train, rng.spawn(1)[0])
         # lane i gets this seed + i: drawn, so that runs of neighbouring seeds share no lanes
-        env.seed(int(np.random.default_rng(seed).integers(2**31)))
-        return PPO(
-            ActorCriticPolicy,
+        env.seed(int(rng.integers(2**31)))
+        algorithm: type[Any] = self.algorithm_class  # the base class names only some settings
+        model: OnPolicyAlgorithm = algorithm(
+            self.policy_class,
             env,
             learning_rate=config.scheduled_rate,
             n_steps=config.steps_per_update,
@@ -197,6 +203,20 @@ class PPOAgent(Agent):
             policy_kwargs=self._policy_options(),
             device="cpu",
         )
+        return model
+
+    def _environment(self, train: RoutingData, rng: np.random.Generator) -> RoutingVecEnv:
+        """Return what is learned on; ``rng`` is for draws beside those of the queries."""
+        return RoutingVecEnv(self.config.num_envs, data=train)
+
+    def _validation_curves(self, validation: RoutingData, curves: CurveLog) -> ValidationCurves:
+        """Return the callback that measures the policy and keeps the best."""
+        return ValidationCurves(validation, curves=curves, every=self.config.evaluate_every)
+
+    @property
+    def _input_width(self) -> int:
+        """Length of what the network observes."""
+        return self.num_features
 
     def _policy_options(self) -> dict[str, Any]:
         """Return the architecture, which the configuration determines."""
@@ -215,8 +235,8 @@ class PPOAgent(Agent):
     def _restore(self, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Build the network without an environment and fill it."""
         with isolated_seed(0):
-            self.policy = ActorCriticPolicy(
-                spaces.Box(-math.inf, math.inf, (self.num_features,), np.float32),
+            self.policy = self.policy_class(
+                spaces.Box(-math.inf, math.inf, (self._input_width,), np.float32),
                 spaces.Discrete(len(self.adapters)),
                 self.config.scheduled_rate,
                 **self._policy_options(),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 from tqdm import tqdm
 
 from routing_gym.agents.curves import (
@@ -73,6 +75,8 @@ class TrainCurves(BaseCallback):
 class ValidationCurves(BaseCallback):
     """Evaluates the greedy policy on the validation split and keeps the best weights.
 
+    Subclasses may measure more (``quantities``) and judge by another quantity (``criterion``).
+
     Parameters
     ----------
     validation
@@ -84,13 +88,17 @@ class ValidationCurves(BaseCallback):
 
     Attributes
     ----------
+    criterion
+        The quantity that decides.
     reward
-        Greedy reward at the last evaluation.
+        The criterion at the last evaluation: the greedy policy's reward.
     best_reward
         The highest so far; minus infinity before the first evaluation.
     weights
         A copy of the policy's state at ``best_reward``.
     """
+
+    criterion: ClassVar[str] = "reward"
 
     def __init__(self, validation: RoutingData, *, curves: CurveLog, every: int) -> None:
         super().__init__()
@@ -116,17 +124,21 @@ class ValidationCurves(BaseCallback):
         """Evaluate the last update."""
         self._evaluate()
 
+    def quantities(self, policy: ActorCriticPolicy) -> dict[str, float]:
+        """Measure the greedy policy on the split; see ``routing_quantities``."""
+        observations = np.asarray(self._validation.observations, dtype=np.float32)
+        probabilities = actor_probabilities(policy, observations)
+        return quantities_on(
+            self._validation, actions=probabilities.argmax(axis=1), probabilities=probabilities
+        )
+
     def _evaluate(self) -> None:
         """Record the greedy policy's quantities and keep its weights if it is the best."""
         policy = _algorithm(self).policy
         policy.set_training_mode(False)
-        observations = np.asarray(self._validation.observations, dtype=np.float32)
-        probabilities = actor_probabilities(policy, observations)
-        quantities = quantities_on(
-            self._validation, actions=probabilities.argmax(axis=1), probabilities=probabilities
-        )
+        quantities = self.quantities(policy)
         self._curves.record("validation", step=self.num_timesteps, quantities=quantities)
-        self.reward = quantities["reward"]
+        self.reward = quantities[self.criterion]
         if self.reward >= self.best_reward:  # of equals the later
             self.best_reward = self.reward
             self.weights = {k: v.detach().clone() for k, v in policy.state_dict().items()}

@@ -33,7 +33,9 @@ class ScaledEmbedding(BaseFeaturesExtractor):
         return observations.flatten(start_dim=1) * self._factor
 
 
-def actor_probabilities(policy: ActorCriticPolicy, observations: np.ndarray) -> np.ndarray:
+def actor_probabilities(
+    policy: ActorCriticPolicy, observations: np.ndarray, *, mask: np.ndarray | None = None
+) -> np.ndarray:
     """Return an actor's distributions.
 
     Parameters
@@ -41,7 +43,10 @@ def actor_probabilities(policy: ActorCriticPolicy, observations: np.ndarray) -> 
     policy
         A policy of Stable-Baselines3 over discrete actions.
     observations
-        float32 (N, D), query embeddings.
+        float32 (N, D), what the policy observes.
+    mask
+        bool (N, K), True where an adapter may be chosen; the logits of the others become minus
+        infinity. None allows all.
 
     Returns
     -------
@@ -50,5 +55,7 @@ def actor_probabilities(policy: ActorCriticPolicy, observations: np.ndarray) -> 
     """
     with torch.no_grad():
         distribution = policy.get_distribution(torch.as_tensor(observations))
-    logits = cast(CategoricalDistribution, distribution).distribution.logits
-    return torch.softmax(logits.double(), dim=1).numpy()
+    logits = cast(CategoricalDistribution, distribution).distribution.logits.double()
+    if mask is not None:
+        logits = logits.masked_fill(torch.from_numpy(~mask), -math.inf)
+    return torch.softmax(logits, dim=1).numpy()

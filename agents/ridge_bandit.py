@@ -11,6 +11,7 @@ import numpy as np
 
 from routing_gym.agents.bandit import BanditConfig, Outcomes, ValueBandit, require_positive
 from routing_gym.agents.disjoint_ridge import DisjointRidge
+from routing_gym.agents.online_bandit import OnlineBandit
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class RidgeConfig(BanditConfig):
             raise ValueError(f"prior={self.prior} is not finite: give a reward, such as 0.5.")
 
 
-class RidgeBandit(ValueBandit):
+class RidgeBandit(OnlineBandit, ValueBandit):
     """A bandit whose predictions are those of `DisjointRidge`."""
 
     config_class: ClassVar[type[Any]] = RidgeConfig
@@ -57,6 +58,25 @@ class RidgeBandit(ValueBandit):
     def _learn(self, batch: Outcomes) -> None:
         """Update the regressions of the chosen adapters."""
         self._model.update(batch.contexts, batch.actions, batch.rewards)
+
+    def learn_one(
+        self, context: np.ndarray, action: int, *, reward: float, propensity: float
+    ) -> None:
+        """Update the regression of the chosen adapter; the propensity does not matter to it."""
+        self._model.absorb_one(action, context, reward)
+        self.outcomes += 1
+
+    def learn_many(
+        self,
+        contexts: np.ndarray,
+        actions: np.ndarray,
+        *,
+        rewards: np.ndarray,
+        propensities: np.ndarray,
+    ) -> None:
+        """Update the regressions of the chosen adapters."""
+        self._model.update(contexts, actions, rewards)
+        self.outcomes += len(actions)
 
     def _learned(self) -> dict[str, np.ndarray]:
         """Return the regressions."""

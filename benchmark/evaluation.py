@@ -10,6 +10,8 @@ from routing_gym.benchmark import metrics
 from routing_gym.benchmark.statistics import Interval, PairedBootstrap
 from routing_gym.envs.data import RoutingData
 
+COLLAPSED = 0.95
+
 
 @dataclass(frozen=True)
 class Yardstick:
@@ -174,6 +176,11 @@ class EvaluationRow:
     def label(self) -> str:
         """Agent and training reward in one name."""
         return f"{self.agent} / {self.trained_on}"
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether more than 95 % of the queries go to one adapter."""
+        return max(self.usage) > COLLAPSED
 
 
 def measure(

@@ -49,7 +49,7 @@ from routing_gym.benchmark.evaluator_readings import (
 from routing_gym.benchmark.evaluator_report import EvaluatorReport, RoutingTrial, Trust
 from routing_gym.benchmark.figures import ACCURACY, collect
 from routing_gym.benchmark.metrics import best_single
-from routing_gym.benchmark.protocol import RunRecord, Splits
+from routing_gym.benchmark.runs import RunRecord, Splits
 from routing_gym.benchmark.statistics import Interval, PairedBootstrap
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.rewards.adversarial import AdversarialPair

@@ -9,7 +9,7 @@ import numpy as np
 
 from routing_gym.benchmark import metrics
 from routing_gym.benchmark.evaluation import EvaluationRow, Yardstick, measure, routing_accuracy
-from routing_gym.benchmark.protocol import RunRecord
+from routing_gym.benchmark.runs import RunRecord
 from routing_gym.benchmark.statistics import Interval, PairedBootstrap
 
 BASELINES = ("random", "best_single")
@@ -31,6 +31,8 @@ class Entry:
         Means over its seeds; the reward is the one trained on.
     train_seconds
         Mean wall time of training.
+    outcomes
+        Mean number of outcomes paid for.
     """
 
     row: EvaluationRow
@@ -38,6 +40,7 @@ class Entry:
     validation_accuracy: float
     validation_reward: float
     train_seconds: float
+    outcomes: float = 0.0
 
     @property
     def learned(self) -> bool:
@@ -240,6 +243,7 @@ def _entry(
         validation_accuracy=float(np.mean([run.validation_accuracy for run in runs])),
         validation_reward=float(np.mean([run.validation_reward for run in runs])),
         train_seconds=float(np.mean([run.train_seconds for run in runs])),
+        outcomes=float(np.mean([run.outcomes for run in runs])),
     )
 
 

@@ -13,7 +13,7 @@ from routing_gym.benchmark import off_policy_bounds as bounds
 from routing_gym.benchmark.metrics import best_single
 from routing_gym.benchmark.off_policy import check_distributions
 from routing_gym.benchmark.off_policy_models import principal_components
-from routing_gym.benchmark.protocol import Splits
+from routing_gym.benchmark.runs import Splits
 
 
 @dataclass(frozen=True)

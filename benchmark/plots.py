@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -378,7 +379,9 @@ def legend_below(figure: Figure, handles: Sequence[Any], *, columns: int | None 
 
 
 def finish(figure: Figure, path: Path, caption: str) -> None:
-    """Write the caption and the file."""
+    """Write the caption, the PNG file, and the same as SVG beside it."""
     if caption:
         figure.suptitle(caption, fontsize=10, color="#333333")
     FigureCanvasAgg(figure).print_png(str(path))
+    with mpl.rc_context({"svg.hashsalt": path.stem}):  # equal figures, equal files
+        FigureCanvasSVG(figure).print_svg(str(path.with_suffix(".svg")), metadata={"Date": None})

@@ -1,133 +1,91 @@
-"""The protocol: every agent x training reward x seed, trained once, judged on the test split once.
+"""The protocol: tune every agent alike, train it on every reward and seed, judge it on test once.
 
 Each run is a file named after its settings. A finished run is skipped when its settings (agent,
-options, reward weights, seed, table, version) are the same; a failed run is recorded as failed
-and tried again at the next start.
+options, reward weights, seed, table, code) are the same; a failed run is recorded as failed and
+tried again at the next start.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from routing_gym.agents import AGENTS
 from routing_gym.agents.agent import Agent
-from routing_gym.benchmark import metrics
 from routing_gym.benchmark.evaluation import EvaluationRow, Yardstick, measure
+from routing_gym.benchmark.execution import Job, OnRecord, run_jobs
+from routing_gym.benchmark.figures import BASELINES
+from routing_gym.benchmark.runs import AgentSpec, RunRecord, Splits, check_specs, run_key
+from routing_gym.benchmark.tuning import (
+    Space,
+    Tuned,
+    check_spaces,
+    choose_settings,
+    draw_settings,
+)
 from routing_gym.envs.data import RoutingData
-from routing_gym.queries.registry import resolve
 
-PROTOCOL_VERSION = 1
 FEEDBACKS = ("full", "bandit", "none")
 
 
 @dataclass(frozen=True)
-class AgentSpec:
-    """An agent of the comparison.
+class Plan:
+    """What a comparison does on one table, beyond the agents and the rewards.
 
     Parameters
     ----------
-    name
-        A key of `routing_gym.agents.AGENTS`, or ``"package.module:Class"`` of outside code.
-    options
-        Keyword arguments of its class.
-    label
-        Its name in the report; empty means `name`. Labels tell two settings of one agent apart.
-
-    Raises
-    ------
-    ValueError
-        If the label holds anything but letters, digits, ``_``, ``-`` or ``.``.
+    seeds
+        Training seeds of the runs that are judged.
+    trials
+        Settings that each agent is tuned over, the defaults among them; 1 tunes nothing.
+    tuning_seeds
+        Training seeds of the trials; others than `seeds`.
+    spaces
+        Agent's label -> its search space.
+    shares
+        Shares of the train queries, in (0, 1), on which agents with full information are trained
+        once more, for their learning curves; under the first reward only.
     """
 
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    label: str = ""
+    seeds: Sequence[int]
+    trials: int = 1
+    tuning_seeds: Sequence[int] = (1000,)
+    spaces: Mapping[str, Space] = field(default_factory=dict)
+    shares: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        if not self.label:
-            object.__setattr__(self, "label", self.name.rpartition(":")[2])
-        if not all(letter.isalnum() or letter in "_-." for letter in self.label):
-            raise ValueError(f"label {self.label!r} may hold only letters, digits, '_', '-', '.'.")
-
-    def build(self) -> Agent:
-        """Make the untrained agent.
-
-        Raises
-        ------
-        ValueError
-            If the name is unknown or the options do not fit its class.
-        """
-        agent_class = resolve(AGENTS, self.name, kind="agent")
-        try:
-            agent: Agent = agent_class(**self.options)
-        except TypeError as error:
+        if self.trials > 1 and set(self.seeds) & set(self.tuning_seeds):
             raise ValueError(
-                f"options {dict(self.options)} do not fit agent {self.name!r}: {error}."
-            ) from error
-        return agent
+                f"tuning_seeds={list(self.tuning_seeds)} and seeds={list(self.seeds)} share some: "
+                "give others, or the chosen settings have seen their own luck."
+            )
+        if not self.tuning_seeds:
+            raise ValueError("tuning_seeds is empty: give at least one.")
+        if any(not 0 < share < 1 for share in self.shares):
+            raise ValueError(f"shares={list(self.shares)} must lie between 0 and 1.")
 
 
 @dataclass(frozen=True)
-class Splits:
-    """One table under one reward: what agents train on, are chosen on, and are judged on."""
-
-    train: RoutingData
-    validation: RoutingData
-    test: RoutingData
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One run: an agent trained on one reward with one seed.
+class Comparison:
+    """What was run.
 
     Parameters
     ----------
-    agent, trained_on, seed
-        What was run; `agent` is the spec's label.
-    key
-        Hash of all settings; a record with another key is not reused.
-    status
-        ``"finished"`` or ``"failed"``.
-    feedback, privileged
-        From the agent; empty and False for a failed run.
-    train_seconds
-        Wall time of the training.
-    validation_reward, validation_accuracy
-        Means on the validation split, for choosing among agents; the reward is the one trained on.
-    test_actions
-        The decisions on the test split, one adapter index per query.
-    error
-        One line for a failed run, else empty.
-    details
-        The traceback of a failed run.
+    records
+        The judged runs, in the order agent, reward, seed; failed ones included.
+    partial
+        Runs on shares of the train split.
+    tuned
+        (label, reward) -> what tuning chose.
+    trials
+        The runs of the tuning.
     """
 
-    agent: str
-    trained_on: str
-    seed: int
-    key: str
-    status: str
-    feedback: str = ""
-    privileged: bool = False
-    train_seconds: float = 0.0
-    validation_reward: float = 0.0
-    validation_accuracy: float = 0.0
-    test_actions: tuple[int, ...] = ()
-    error: str = ""
-    details: str = ""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run came to its end."""
-        return self.status == "finished"
+    records: tuple[RunRecord, ...]
+    partial: tuple[RunRecord, ...] = ()
+    tuned: Mapping[tuple[str, str], Tuned] = field(default_factory=dict)
+    trials: tuple[RunRecord, ...] = ()
 
 
 def evaluate(
@@ -176,13 +134,14 @@ def run_comparison(
     specs: Sequence[AgentSpec],
     splits: Mapping[str, Splits],
     *,
-    seeds: Sequence[int],
+    plan: Plan,
     folder: Path,
     settings: Mapping[str, Any],
+    workers: int = 1,
     overwrite: bool = False,
-    on_record: Callable[[RunRecord, bool], None] | None = None,
-) -> list[RunRecord]:
-    """Run every agent x training reward x seed that is not yet finished.
+    on_record: OnRecord | None = None,
+) -> Comparison:
+    """Tune and run every agent x training reward x seed that is not yet finished.
 
     Parameters
     ----------
@@ -190,116 +149,136 @@ def run_comparison(
         The agents; labels are unique.
     splits
         Training reward's name -> the table under that reward.
-    seeds
-        Training seeds.
+    plan
+        Seeds, tuning, shares.
     folder
-        Where the runs' files lie.
+        Where the runs' files lie; trials in ``tuning``, shares in ``shares`` below it.
     settings
         What else identifies a run: the table's hash and, under ``"rewards"``, the weights of each
         reward. JSON values only.
+    workers
+        Local processes.
     overwrite
         Whether finished runs are run again.
     on_record
         Called after each run with the record and whether it was skipped.
 
-    Returns
-    -------
-    list[RunRecord]
-        One record per run, in the order agent, reward, seed; failed runs included.
-
     Raises
     ------
     ValueError
-        Before anything runs: if a label occurs twice, an agent is unknown, or its options do not
-        fit.
+        Before anything runs: if a label occurs twice, an agent is unknown, its options or its
+        search space do not fit, or it would be tuned less than the others.
     """
     check_specs(specs)
-    if not seeds or not splits:
-        raise ValueError(f"seeds={list(seeds)} and rewards={list(splits)}: give at least one each.")
-    records = []
-    for spec in specs:
-        for reward, data in splits.items():
-            for seed in seeds:
-                key = run_key(spec, reward=reward, seed=seed, settings=settings)
-                path = folder / f"{spec.label}-{reward}-{seed}.json"
-                record = None if overwrite else read_record(path, key=key)
-                skipped = record is not None
-                if record is None:
-                    record = run_one(spec, data, reward=reward, seed=seed, key=key)
-                    write_record(record, path)
-                records.append(record)
-                if on_record is not None:
-                    on_record(record, skipped)
-    return records
-
-
-def run_one(spec: AgentSpec, data: Splits, *, reward: str, seed: int, key: str) -> RunRecord:
-    """Train and judge one agent; an error inside becomes a failed record, not an exception."""
-    try:
-        agent = spec.build()
-        start = time.perf_counter()
-        agent.train(data.train, validation=data.validation, seed=seed)
-        seconds = time.perf_counter() - start
-        validation = agent.decide_on(data.validation).actions
-        return RunRecord(
-            agent=spec.label,
-            trained_on=reward,
-            seed=seed,
-            key=key,
-            status="finished",
-            feedback=agent.feedback,
-            privileged=agent.privileged,
-            train_seconds=seconds,
-            validation_reward=metrics.value(data.validation.rewards, validation),
-            validation_accuracy=metrics.value(data.validation.accuracy, validation),
-            test_actions=tuple(agent.decide_on(data.test).actions.tolist()),
+    if not plan.seeds or not splits:
+        raise ValueError(
+            f"seeds={list(plan.seeds)} and rewards={list(splits)}: give at least one each."
         )
-    except Exception as error:
-        return RunRecord(
-            agent=spec.label,
-            trained_on=reward,
-            seed=seed,
-            key=key,
-            status="failed",
-            error=f"{type(error).__name__}: {' '.join(str(error).split())}",
-            details=traceback.format_exc(),
+    check_spaces(specs, plan.spaces, trials=plan.trials, seed=plan.tuning_seeds[0])
+    runner = _Runner(folder, settings, splits, workers, overwrite, on_record)
+    tuned, trials = _tune(specs, plan, runner)
+    chosen = {key: found.spec for key, found in tuned.items()}
+    records = runner.run(
+        [
+            runner.job(chosen.get((spec.label, reward), spec), reward, seed)
+            for spec in specs
+            for reward in splits
+            for seed in plan.seeds
+        ]
+    )
+    first = next(iter(splits))
+    partial = runner.run(
+        [
+            replace(
+                runner.job(
+                    chosen.get((spec.label, first), spec), first, seed, "shares", share=share
+                ),
+                judged=False,
+            )
+            for spec in specs
+            if _learns_from_all(spec)
+            for share in plan.shares
+            for seed in plan.seeds
+        ]
+    )
+    return Comparison(tuple(records), tuple(partial), tuned, tuple(trials))
+
+
+def number_of_runs(specs: Sequence[AgentSpec], plan: Plan, *, rewards: int) -> int:
+    """Count the runs of a comparison, for a progress bar."""
+    full = sum(_learns_from_all(spec) for spec in specs)
+    trials = sum(
+        plan.trials * rewards * len(plan.tuning_seeds)
+        for spec in specs
+        if plan.trials > 1 and plan.spaces.get(spec.label)
+    )
+    judged = len(specs) * rewards * len(plan.seeds)
+    return judged + trials + full * len(plan.shares) * len(plan.seeds)
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """What all runs of a comparison share."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    splits: Mapping[str, Splits]
+    workers: int
+    overwrite: bool
+    on_record: OnRecord | None
+
+    def job(self, spec: AgentSpec, reward: str, seed: int, *stage: str, share: float = 1.0) -> Job:
+        """Name one run's file after its settings."""
+        key = run_key(spec, reward=reward, seed=seed, settings=self.settings, share=share)
+        parts = [spec.label, reward, str(seed), *([f"{share:g}"] if share < 1 else [])]
+        path = self.folder.joinpath(*stage) / f"{'-'.join(parts)}.json"
+        return Job(spec, reward, seed, key, path, share=share)
+
+    def run(self, jobs: Sequence[Job]) -> list[RunRecord]:
+        """Run what is missing."""
+        return run_jobs(
+            jobs,
+            self.splits,
+            workers=self.workers,
+            overwrite=self.overwrite,
+            on_record=self.on_record,
         )
 
 
-def check_specs(specs: Sequence[AgentSpec]) -> None:
-    """Refuse an empty list, a label that occurs twice, and agents that cannot be built."""
-    labels = [spec.label for spec in specs]
-    if not labels:
-        raise ValueError("agents is empty: name at least one agent.")
-    for label in labels:
-        if labels.count(label) > 1:
-            raise ValueError(f"agent label {label!r} occurs twice: give each its own label.")
-    for spec in specs:
-        spec.build()
+def _learns_from_all(spec: AgentSpec) -> bool:
+    """Whether an agent's learning curve is made of shares: full information, and no yardstick."""
+    agent = spec.build()
+    return agent.feedback == "full" and not agent.privileged and spec.label not in BASELINES
 
 
-def run_key(spec: AgentSpec, *, reward: str, seed: int, settings: Mapping[str, Any]) -> str:
-    """Hash everything that a run's outcome depends on; only the reward trained on counts."""
-    shared = {name: value for name, value in settings.items() if name != "rewards"}
-    weights = settings.get("rewards", {}).get(reward, reward)
-    content = [PROTOCOL_VERSION, spec.name, dict(spec.options), weights, seed, shared]
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def read_record(path: Path, *, key: str) -> RunRecord | None:
-    """Read a run's file; None if it is missing, broken, failed, or of other settings."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        record = RunRecord(**{**content, "test_actions": tuple(content["test_actions"])})
-    except (FileNotFoundError, json.JSONDecodeError, TypeError, KeyError):
-        return None
-    return record if record.finished and record.key == key else None
-
-
-def write_record(record: RunRecord, path: Path) -> None:
-    """Write a run's file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(asdict(record)), "utf-8")
-    os.replace(unfinished, path)
+def _tune(
+    specs: Sequence[AgentSpec], plan: Plan, runner: _Runner
+) -> tuple[dict[tuple[str, str], Tuned], list[RunRecord]]:
+    """Try every agent's settings on validation, all agents' in one queue; choose the best."""
+    settings = {
+        spec.label: draw_settings(
+            plan.spaces.get(spec.label, {}), trials=plan.trials, seed=plan.tuning_seeds[0]
+        )
+        for spec in specs
+    }
+    cells = [
+        (spec, reward, number, setting)
+        for spec in specs
+        if len(settings[spec.label]) > 1
+        for reward in runner.splits
+        for number, setting in enumerate(settings[spec.label])
+    ]
+    jobs = []
+    for spec, reward, number, setting in cells:
+        trial = replace(spec, options={**spec.options, **setting})
+        for seed in plan.tuning_seeds:
+            job = runner.job(trial, reward, seed, "tuning")
+            path = job.path.with_name(f"{spec.label}-{reward}-{seed}-trial{number}.json")
+            jobs.append(replace(job, path=path, judged=False))
+    records, width = runner.run(jobs), len(plan.tuning_seeds)
+    tried: dict[tuple[str, str], list[Any]] = {}
+    for start, (spec, reward, _, setting) in enumerate(cells):
+        runs = records[start * width : (start + 1) * width]
+        tried.setdefault((spec.label, reward), []).append((setting, runs))
+    named = {spec.label: spec for spec in specs}
+    return {key: choose_settings(named[key[0]], runs) for key, runs in tried.items()}, records

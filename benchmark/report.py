@@ -50,7 +50,7 @@ def comparison_table(rows: Sequence[EvaluationRow], *, wide: bool = False) -> st
         columns["gap closed in accuracy"] = lambda row: format_interval(
             row.accuracy_gap_closed, digits=2
         )
-    columns["entropy"] = lambda row: f"{row.entropy:.2f}"
+    columns["entropy"] = lambda row: f"{row.entropy:.2f}" + " (collapsed)" * row.collapsed
     columns["tie-set differ / all"] = _tie_set_cell
     if wide:
         columns["reward gap"] = lambda row: f"{row.reward_gap.value:+.3f}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from routing_gym.adapters.embedding import JOINT, QueryEncoder, make_encoder
 from routing_gym.agents import make_agent
 from routing_gym.agents.agent import Agent
 from routing_gym.agents.value_agent import PrivilegedAgent, ValueAgent
@@ -18,21 +18,21 @@ from routing_gym.benchmark.published_metrics import (
     call_performance_threshold_routellm,
     quantile_points_routellm,
 )
+from routing_gym.benchmark.routellm_observations import Observations, guessed_tasks
+from routing_gym.benchmark.routellm_table import Halves, Pair, halves
 from routing_gym.benchmark.routing_metrics import (
     average_pgr,
     call_performance_threshold,
     performance_gap_recovered,
 )
 from routing_gym.envs.data import RoutingData
-from routing_gym.envs.table import OutcomeTable
-from routing_gym.queries.splits import normalise
 
 LEVELS = (0.5, 0.8)
 GRID = np.linspace(0, 1, 101)  # shares at which curves of several seeds are averaged
-VALIDATION_SHARE = 0.2
+TASKS = ("", "told", "guessed")
 ORACLE, RANDOM = "oracle", "random"
-# what an agent chose on validation, as the options that fix it when all training rows are used
 BLOCKED = ("ridge", "forest")  # agents that are told where joined encoders meet
+# what an agent chose on validation, as the options that fix it when all training rows are used
 REFITTED: dict[str, Callable[[Any], dict[str, Any]]] = {
     "ridge": lambda agent: {"block_penalties": agent.block_penalties},
     "matrix_factorisation": lambda agent: {"epochs": agent.epoch, "patience": agent.epoch},
@@ -57,8 +57,9 @@ class RouterSpec:
         Settings of the agent to choose from by APGR on the inner validation rows; the first of
         equals. One is taken as it is.
     tasks
-        Whether the name of the query's task is one more block of the observation; the router is
-        then privileged.
+        What of the query's task is one more block of the observation: nothing, its name ("told";
+        the router is then privileged), or how likely each task is by the text ("guessed"), see
+        `routing_gym.benchmark.routellm_observations.guessed_tasks`.
     average
         Labels of routers that stand before this one; their predicted gains of the strong model
         over the weak one are averaged. Empty for a single agent.
@@ -67,7 +68,7 @@ class RouterSpec:
     agent: str = ""
     encoder: str = "minilm"
     candidates: Sequence[Mapping[str, Any]] = field(default_factory=lambda: [{}])
-    tasks: bool = False
+    tasks: str = ""
     average: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -77,35 +78,8 @@ class RouterSpec:
             )
         if not self.candidates:
             raise ValueError(f"agent {self.agent!r} has no candidates: give at least [{{}}].")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two models' scores on the queries of one published table.
-
-    Parameters
-    ----------
-    name
-        What the table is called in the report.
-    texts, tasks
-        str arrays (N,).
-    groups
-        int (N,), equal for texts that are equal when normalised; they are never parted.
-    scores
-        float64 (N, 2): the weak and the strong model's, on the publisher's scale.
-    models
-        The weak and the strong model's name.
-    fingerprint
-        The table's.
-    """
-
-    name: str
-    texts: np.ndarray
-    tasks: np.ndarray
-    groups: np.ndarray
-    scores: np.ndarray
-    models: tuple[str, str]
-    fingerprint: str
+        if self.tasks not in TASKS:
+            raise ValueError(f"tasks={self.tasks!r} must be one of {list(TASKS)}.")
 
 
 @dataclass(frozen=True)
@@ -122,6 +96,9 @@ class Outcome:
         float (101,), PGR at the shares 0, .01, ..., 1.
     chosen
         The setting that validation chose.
+    validation_area
+        Mean quality over all shares of strong calls on the inner validation queries, of the router
+        that was fitted without them; APGR but for a constant, and nan where nothing was fitted.
     """
 
     apgr: float
@@ -130,101 +107,7 @@ class Outcome:
     cpt_published: Mapping[float, float]
     pgr: np.ndarray
     chosen: Mapping[str, Any] = field(default_factory=dict)
-
-
-def as_pair(table: OutcomeTable, name: str) -> Pair:
-    """Read a table of two models; the weak one has the lower mean.
-
-    Raises
-    ------
-    ValueError
-        If the table has other than two models, or they do not differ.
-    """
-    accuracy = table.scores["accuracy"].astype(np.float64)
-    if accuracy.shape[1] != 2:
-        raise ValueError(
-            f"table {name!r} has the arms {table.adapters}: PGR is of two models, so keep two."
-        )
-    low, high = table.manifest.generation.get("score_range", (0.0, 1.0))
-    order = np.argsort(accuracy.mean(axis=0), kind="stable")
-    scores = low + accuracy[:, order] * (high - low)
-    if np.ptp(scores.mean(axis=0)) < 1e-12:
-        raise ValueError(
-            f"the models of table {name!r} are equally good: nothing can be recovered."
-        )
-    return Pair(
-        name=name,
-        texts=table.text,
-        tasks=table.task.astype(np.str_),
-        groups=np.unique([normalise(t) for t in table.text], return_inverse=True)[1],
-        scores=scores,
-        models=(table.adapters[order[0]], table.adapters[order[1]]),
-        fingerprint=table.fingerprint,
-    )
-
-
-def part(
-    groups: np.ndarray, rows: np.ndarray, share: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Draw a share of the groups among some rows.
-
-    Parameters
-    ----------
-    groups
-        int (N,), see `Pair`.
-    rows
-        bool (N,), the rows to draw from.
-    share
-        Share of the groups to draw, in (0, 1).
-    rng
-        Source of the draw.
-
-    Returns
-    -------
-    np.ndarray
-        bool (N,), True for the drawn rows; a group is drawn whole or not at all.
-    """
-    known = np.unique(groups[rows])
-    drawn = rng.permutation(known)[: round(share * len(known))]
-    return rows & np.isin(groups, drawn)
-
-
-class Observations:
-    """Embeddings of a table's texts under several encoders, computed once for each.
-
-    Parameters
-    ----------
-    texts
-        (N,) texts.
-    cache
-        Folder for the sentence encoders' embeddings; None keeps nothing.
-    """
-
-    def __init__(self, texts: np.ndarray, *, cache: str | None = None) -> None:
-        self._texts, self._cache = [str(text) for text in texts], cache
-        self._fixed: dict[str, np.ndarray] = {}
-        self._fitted: dict[str, np.ndarray] = {}
-
-    def start(self, train: np.ndarray) -> None:
-        """Begin a seed: encoders that learn will learn from the texts of these rows, bool (N,)."""
-        self._fitted, self._train = {}, [self._texts[row] for row in np.flatnonzero(train)]
-
-    def of(self, name: str) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Return float32 (N, D) under an encoder and the widths of its joined parts."""
-        blocks = [self._part(part) for part in name.split(JOINT)]
-        return np.concatenate(blocks, axis=1), tuple(block.shape[1] for block in blocks)
-
-    def _part(self, name: str) -> np.ndarray:
-        """Embed by one encoder; embeddings that do not depend on the seed are kept."""
-        for known in (self._fixed, self._fitted):
-            if name in known:
-                return known[name]
-        encoder: QueryEncoder = make_encoder(name, cache=self._cache)
-        before = encoder.name
-        encoder.fit(self._train)
-        kept = self._fixed if encoder.name == before else self._fitted
-        kept[name] = encoder.encode(self._texts)
-        return kept[name]
+    validation_area: float = math.nan
 
 
 def run_seed(
@@ -239,7 +122,7 @@ def run_seed(
     pair
         The table.
     routers
-        Label -> router.
+        Label -> router. Where the table has one task only, those that are told it are left out.
     observations
         Of the table's texts.
     seed
@@ -251,30 +134,47 @@ def run_seed(
         Label -> `Outcome`, with "random" and "oracle" first.
     """
     rng = np.random.default_rng(seed)
-    everything = np.ones(len(pair.groups), dtype=np.bool_)
-    train = part(pair.groups, everything, 0.5, rng)
-    validation = part(pair.groups, train, VALIDATION_SHARE, rng)
-    observations.start(train)
-    test = pair.scores[~train]
+    sides = halves(pair.groups, rng)
+    observations.start(sides.train)
+    held_out, test = pair.scores[sides.validation], pair.scores[sides.test]
     outcomes = {
         RANDOM: measure(rng.random(len(test)), test),
         ORACLE: measure(test[:, 1] - test[:, 0], test),
     }
-    preferences: dict[str, np.ndarray] = {}
-    for label, spec in routers.items():
-        chosen: dict[str, Any] = {}
+    preferences: dict[str, _Preferences] = {}
+    for label, spec in admitted(routers, pair).items():
         if spec.average:
             preferences[label] = _mean_of(preferences, spec.average, label)
         else:
-            rows = {"inner": train & ~validation, "validation": validation}
-            rows |= {"train": train, "test": ~train}
-            preferences[label], chosen = _preference_of(spec, pair, rows, observations, seed)
-        outcomes[label] = measure(preferences[label], test, chosen=chosen)
+            preferences[label] = _preferences_of(spec, pair, sides, observations, seed)
+        found = preferences[label]
+        outcomes[label] = measure(
+            found.test,
+            test,
+            chosen=found.chosen,
+            validation_area=_area(found.validation, held_out),
+        )
     return outcomes
 
 
+def admitted(routers: Mapping[str, RouterSpec], pair: Pair) -> dict[str, RouterSpec]:
+    """Leave out, where a table has one task only, the routers that are told the task."""
+    kept: dict[str, RouterSpec] = {}
+    single, told = len(np.unique(pair.tasks)) == 1, set[str]()
+    for label, spec in routers.items():
+        if single and (spec.tasks == "told" or told & set(spec.average)):
+            told.add(label)
+        else:
+            kept[label] = spec
+    return kept
+
+
 def measure(
-    preference: np.ndarray, scores: np.ndarray, *, chosen: Mapping[str, Any] | None = None
+    preference: np.ndarray,
+    scores: np.ndarray,
+    *,
+    chosen: Mapping[str, Any] | None = None,
+    validation_area: float = math.nan,
 ) -> Outcome:
     """Judge a preference for the strong model.
 
@@ -284,8 +184,8 @@ def measure(
         float (N,), the higher the rather the strong model is called.
     scores
         float (N, 2), the weak and the strong model's.
-    chosen
-        Kept with the outcome.
+    chosen, validation_area
+        Kept with the outcome; see `Outcome`.
     """
     weak, strong = scores[:, 0], scores[:, 1]
     ends = {"weak": float(weak.mean()), "strong": float(strong.mean())}
@@ -303,6 +203,7 @@ def measure(
         },
         pgr=np.interp(GRID, shares, performance_gap_recovered(quality, **ends)),
         chosen=dict(chosen or {}),
+        validation_area=validation_area,
     )
 
 
@@ -317,55 +218,83 @@ def preference(agent: Agent, data: RoutingData) -> np.ndarray:
     return np.asarray(values[:, 1] - values[:, 0], dtype=np.float64)
 
 
-def _mean_of(known: Mapping[str, np.ndarray], labels: Sequence[str], own: str) -> np.ndarray:
+@dataclass(frozen=True)
+class _Preferences:
+    """A router's preferences: without the validation queries on them, with them on the test half.
+
+    validation (V,) and test (M,), float64, and the setting that was chosen.
+    """
+
+    validation: np.ndarray
+    test: np.ndarray
+    chosen: dict[str, Any] = field(default_factory=dict)
+
+
+def _mean_of(known: Mapping[str, _Preferences], labels: Sequence[str], own: str) -> _Preferences:
     """Average the preferences of routers that have been run."""
     for label in labels:
         if label not in known:
             raise ValueError(
                 f"router {own!r} averages {label!r}, which does not stand before it: put it there."
             )
-    return np.asarray(np.mean([known[label] for label in labels], axis=0))
+    return _Preferences(
+        validation=np.mean([known[label].validation for label in labels], axis=0),
+        test=np.mean([known[label].test for label in labels], axis=0),
+    )
 
 
-def _preference_of(
+def _preferences_of(
+    spec: RouterSpec, pair: Pair, sides: Halves, observations: Observations, seed: int
+) -> _Preferences:
+    """Choose one router's setting, then fit it to the whole training half."""
+    inner, validation, fixed = _seen(spec, pair, sides.inner, sides.validation, observations, seed)
+    agents = [
+        _trained(spec.agent, fixed | dict(options), inner, validation, seed)
+        for options in spec.candidates
+    ]
+    held_out = [preference(agent, validation) for agent in agents]
+    scores = pair.scores[sides.validation]
+    best = int(np.argmax([_area(values, scores) for values in held_out]))
+    agent, chosen = agents[best], dict(spec.candidates[best])
+    train, test, fixed = _seen(spec, pair, sides.train, sides.test, observations, seed)
+    if spec.agent in REFITTED:
+        chosen |= REFITTED[spec.agent](agent)
+        agent = _trained(spec.agent, fixed | chosen, train, validation, seed)
+    return _Preferences(held_out[best], preference(agent, test), chosen)
+
+
+def _area(values: np.ndarray, scores: np.ndarray) -> float:
+    """Return the mean quality over all shares of strong calls: APGR, but for a constant."""
+    shares, quality = strong_call_curve(values, scores[:, 0], scores[:, 1])
+    return float(np.trapezoid(quality, shares))
+
+
+def _seen(
     spec: RouterSpec,
     pair: Pair,
-    rows: Mapping[str, np.ndarray],
+    known: np.ndarray,
+    asked: np.ndarray,
     observations: Observations,
     seed: int,
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Train one router; return its preference on the test rows and the chosen setting."""
+) -> tuple[RoutingData, RoutingData, dict[str, Any]]:
+    """Return what a router learns from, what it is asked, and the blocks if its agent has any."""
     vectors, widths = observations.of(spec.encoder)
     if spec.tasks:
         names, index = np.unique(pair.tasks, return_inverse=True)
-        vectors = np.concatenate([vectors, np.eye(len(names), dtype=np.float32)[index]], axis=1)
-        widths += (len(names),)
+        if spec.tasks == "told":
+            block = np.eye(len(names), dtype=np.float32)[index]
+        else:
+            block = guessed_tasks(
+                vectors,
+                pair.tasks,
+                known=known,
+                groups=pair.groups,
+                rng=np.random.default_rng(seed),
+            )
+        vectors = np.concatenate([vectors, block], axis=1)
+        widths += (block.shape[1],)
     fixed = {"blocks": widths} if spec.agent in BLOCKED else {}
-    data = {name: _data(pair, vectors, part) for name, part in rows.items()}
-    agent, chosen = _choose(spec, data, fixed, seed)
-    if spec.agent in REFITTED:
-        chosen |= REFITTED[spec.agent](agent)
-        agent = _trained(spec.agent, fixed | chosen, data["train"], data["validation"], seed)
-    return preference(agent, data["test"]), chosen
-
-
-def _choose(
-    spec: RouterSpec, data: Mapping[str, RoutingData], fixed: dict[str, Any], seed: int
-) -> tuple[Agent, dict[str, Any]]:
-    """Train every candidate on the inner rows; return that of the highest APGR on validation."""
-    trained = [
-        _trained(spec.agent, fixed | dict(options), data["inner"], data["validation"], seed)
-        for options in spec.candidates
-    ]
-    if len(trained) == 1:
-        return trained[0], dict(spec.candidates[0])
-    weak, strong = data["validation"].accuracy.astype(np.float64).T
-    areas = []
-    for agent in trained:
-        shares, quality = strong_call_curve(preference(agent, data["validation"]), weak, strong)
-        areas.append(float(np.trapezoid(quality, shares)))  # as APGR, but for a constant
-    best = int(np.argmax(areas))
-    return trained[best], dict(spec.candidates[best])
+    return _data(pair, vectors, known), _data(pair, vectors, asked), fixed
 
 
 def _trained(

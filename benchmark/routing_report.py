@@ -1,190 +1,127 @@
-"""The routing report: every agent under every training reward, figures, ablation, plots."""
+"""The routing report on disk: summary, Markdown, tidy rows, plots."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from routing_gym.benchmark import metrics, plots
+from routing_gym.benchmark import learning_plots, metrics, plots, trade_off
 from routing_gym.benchmark.evaluation import Yardstick
-from routing_gym.benchmark.figures import (
-    ACCURACY,
-    Entry,
-    ablation_figures,
-    best_router,
-    collect,
-    routing_figures,
-)
-from routing_gym.benchmark.pool import memory_figures
-from routing_gym.benchmark.protocol import RunRecord
-from routing_gym.benchmark.report import (
-    comparison_table,
-    csv_text,
-    figures_table,
-    format_interval,
-    markdown_table,
-    write_report,
-)
-from routing_gym.benchmark.statistics import Interval, PairedBootstrap
+from routing_gym.benchmark.improvement import normalised_scores
+from routing_gym.benchmark.learning import curve_rows
+from routing_gym.benchmark.report import csv_text, write_report
+from routing_gym.benchmark.routing_markdown import routing_markdown
+from routing_gym.benchmark.routing_study import RoutingReport
+from routing_gym.benchmark.runs import RunRecord
 
-Entries = Mapping[tuple[str, str], Entry]
-
-DEFINITIONS = """\
-`reward` is what the self-evaluator gives, `accuracy` what the verifiers confirm. Best single
-adapter: chosen on train. Gap closed: (V - best single) / (oracle - best single), in reward unless
-it says accuracy. Tie-set: share of choices that are among the adapters of the best verified
-accuracy, over the queries where the adapters differ / over all. Entropy: of the arm usage, divided
-by ln K; near 0 the policy has collapsed onto one adapter. Reward gap: reward minus accuracy.
-Quality: mean of the metrics without costs. `*`: privileged, it sees what a deployed router cannot.
-Brackets: paired bootstrap 95 % intervals over seeds and test queries. Every source is in the
-docstring of `benchmark/`."""
-
-
-@dataclass(frozen=True)
-class RoutingReport:
-    """What a comparison found.
-
-    Parameters
-    ----------
-    entries
-        Agent and training reward -> its measurements.
-    records
-        All runs, failed ones included.
-    figures
-        The headline figures.
-    yardstick
-        The test split.
-    bootstrap
-        The shared resamples.
-    reward
-        Name of the self-evaluated training reward.
-    """
-
-    entries: Entries
-    records: Sequence[RunRecord]
-    figures: Mapping[str, float | Interval]
-    yardstick: Yardstick
-    bootstrap: PairedBootstrap
-    reward: str
-
-    @property
-    def failures(self) -> list[RunRecord]:
-        """The runs that failed."""
-        return [record for record in self.records if not record.finished]
-
-    @property
-    def trainings(self) -> list[str]:
-        """Names of the training rewards, in order of first appearance."""
-        return list(dict.fromkeys(record.trained_on for record in self.records))
-
-    def table(self, trained_on: str, *, wide: bool = True) -> str:
-        """Format the agents of one training reward, best reward (or accuracy) first."""
-        by = "accuracy" if trained_on == ACCURACY else "reward"
-        rows = [entry.row for key, entry in self.entries.items() if key[1] == trained_on]
-        return comparison_table(sorted(rows, key=lambda row: -getattr(row, by).value), wide=wide)
-
-
-def build_routing_report(
-    records: Sequence[RunRecord],
-    yardstick: Yardstick,
-    *,
-    reward: str,
-    pool_folder: Path,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> RoutingReport:
-    """Measure the decisions that the runs recorded.
-
-    Parameters
-    ----------
-    records
-        From `routing_gym.benchmark.protocol.run_comparison`.
-    yardstick
-        The test split, priced by the reward named `reward`.
-    reward
-        Name of the self-evaluated training reward.
-    pool_folder
-        The pool's report, for the measured memory.
-    resamples, seed
-        Of the bootstrap.
-    """
-    bootstrap = yardstick.bootstrap(seed=seed, resamples=resamples)
-    stratified = yardstick.bootstrap(seed=seed, resamples=resamples, by_task=True)
-    entries = collect(records, yardstick, bootstrap=bootstrap, stratified=stratified)
-    figures = routing_figures(entries, yardstick, bootstrap=bootstrap, reward=reward)
-    figures |= memory_figures(pool_folder)
-    return RoutingReport(
-        entries=entries,
-        records=records,
-        figures=figures,
-        yardstick=yardstick,
-        bootstrap=bootstrap,
-        reward=reward,
-    )
+Drawing = Callable[[Path], None]
 
 
 def write_routing_report(report: RoutingReport, folder: Path, *, command: str) -> None:
-    """Write ``summary.json``, ``report.md``, ``runs.csv``, the plots and ``command.txt``.
+    """Write ``summary.json``, ``report.md``, tidy CSV files, plots and ``command.txt``.
 
     Parameters
     ----------
     report
-        From `build_routing_report`; with no finished run there are no plots.
+        From `routing_gym.benchmark.routing_study.build_routing_report`; with no finished run
+        there are no plots.
     folder
         ``results/routing``.
     command
         From `routing_gym.benchmark.provenance.provenance`.
     """
-    rows = [entry.row for entry in report.entries.values()]
-    references, caption = report.yardstick.references, _caption(report)
-    adapters, seeds = report.yardstick.adapters, _seeds_caption(report)
-    drawings: dict[str, Callable[[Path], None]] = {
-        "comparison.png": lambda path: plots.comparison(
-            rows, references, path=path, caption=caption
-        ),
-        "reward_against_truth.png": lambda path: plots.reward_against_truth(
-            rows, references, path=path, caption=f"mean over {seeds}; arrows join the trainings"
-        ),
-        "arm_usage.png": lambda path: plots.arm_usage(rows, adapters, path=path, caption=seeds),
-    }
+    texts = {"runs.csv": csv_text(run_rows(report.records, report.yardstick))}
+    if report.curves:
+        texts["curves.csv"] = csv_text(curve_rows(report.curves))
+    if report.trade_offs:
+        texts["trade_offs.csv"] = csv_text(trade_off.rows(report.trade_offs))
     write_report(
         folder,
         figures=report.figures,
         markdown=routing_markdown(report),
         command=command,
-        plots=drawings if rows else {},
-        texts={"runs.csv": csv_text(run_rows(report.records, report.yardstick))},
+        plots=_drawings(report) if report.entries else {},
+        texts=texts,
     )
 
 
-def routing_markdown(report: RoutingReport) -> str:
-    """Write the report for people."""
+def _drawings(report: RoutingReport) -> dict[str, Drawing]:
+    """Name the plots for which there is something to draw."""
+    rows = [entry.row for entry in report.entries.values()]
+    references, yardstick = report.yardstick.references, report.yardstick
+    seeds = f"{report.num_seeds} seeds, {len(yardstick.tasks)} test queries"
+    drawings: dict[str, Drawing] = {
+        "comparison.png": partial(_comparison, report),
+        "reward_against_truth.png": lambda path: plots.reward_against_truth(
+            rows, references, path=path, caption=f"mean over {seeds}; arrows join the trainings"
+        ),
+        "arm_usage.png": lambda path: plots.arm_usage(
+            rows, yardstick.adapters, path=path, caption=seeds
+        ),
+    }
+    if report.learned:
+        drawings["profiles.png"] = partial(_profiles, report)
+    if report.curves:
+        drawings["learning_curves.png"] = partial(_learning, report)
+    if any(curve.regret is not None for curve in report.curves):
+        drawings["regret.png"] = lambda path: learning_plots.regret_curves(
+            report.curves, path=path, caption=f"mean over {report.num_seeds} seeds"
+        )
+    if report.trade_offs and report.arms is not None:
+        arms = report.arms
+        drawings["trade_offs.png"] = lambda path: learning_plots.cost_accuracy(
+            report.trade_offs, arms, path=path, caption=f"mean hull over {seeds}"
+        )
+    return drawings
+
+
+def _comparison(report: RoutingReport, path: Path) -> None:
+    """Draw reward and accuracy of all agents."""
+    plots.comparison(
+        [entry.row for entry in report.entries.values()],
+        report.yardstick.references,
+        path=path,
+        caption=f"Interquartile mean over {report.num_seeds} seeds, "
+        f"{len(report.yardstick.tasks)} test queries; bands: 95 % bootstrap over seeds and "
+        f"queries, stratified by task ({len(report.bootstrap.weights):,} resamples)",
+    )
+
+
+def _profiles(report: RoutingReport, path: Path) -> None:
+    """Draw the performance profiles under the first reward."""
     yardstick = report.yardstick
-    parts = [
-        "# Who routes best?",
-        f"{len(yardstick.tasks)} test queries, {len(yardstick.adapters)} adapters "
-        f"({', '.join(yardstick.adapters)}), {_num_seeds(report)} training seeds. Every agent is "
-        "trained on train, tuned and chosen on validation, and judged once on test.",
-        DEFINITIONS,
-        _references_text(yardstick),
-    ]
-    if report.failures:
-        parts += ["## Failed runs", _failures_table(report.failures)]
-    for name in report.trainings:
-        parts += [f"## Trained on {name.replace('_', '-')}", report.table(name)]
-    parts += ["## Figures", _router_text(report), figures_table(report.figures)]
-    parts += _truth_section(report) + _ablation_section(report)
-    if report.entries:
-        parts += [
-            "## Plots",
-            "![comparison](comparison.png)",
-            "![reward against verified accuracy](reward_against_truth.png)",
-            "![arm usage](arm_usage.png)",
-        ]
-    return "\n\n".join(parts) + "\n"
+    scores = {
+        agent: normalised_scores(
+            metrics.chosen(yardstick.reward, entry.actions), yardstick.tasks, table=yardstick.reward
+        )
+        for (agent, trained_on), entry in report.entries.items()
+        if trained_on == report.reward and entry.learned
+    }
+    learning_plots.profiles(
+        scores,
+        rng=np.random.default_rng(0),
+        path=path,
+        caption=f"{report.num_seeds} seeds x tasks; 0: a random adapter, 1: the oracle",
+    )
+
+
+def _learning(report: RoutingReport, path: Path) -> None:
+    """Draw the learning curves with the validation split's reference lines."""
+    levels = {
+        name: report.entries[name, report.reward].validation_reward
+        for name in ("oracle", "task_lookup", "best_single")
+        if (name, report.reward) in report.entries
+    }
+    learning_plots.learning_curves(
+        report.curves,
+        levels,
+        cells=report.train_cells,
+        path=path,
+        caption=f"interquartile mean over {report.num_seeds} seeds, bands: least to greatest seed",
+    )
 
 
 def run_rows(records: Sequence[RunRecord], yardstick: Yardstick) -> list[dict[str, object]]:
@@ -210,6 +147,7 @@ def _run_row(record: RunRecord, yardstick: Yardstick) -> dict[str, object]:
     accuracy = metrics.value(yardstick.accuracy, actions)
     hits = metrics.tie_set_accuracy(actions, yardstick.accuracy)
     numbers = {
+        "outcomes": record.outcomes,
         "train_seconds": record.train_seconds,
         "validation_reward": record.validation_reward,
         "validation_accuracy": record.validation_accuracy,
@@ -231,116 +169,3 @@ def _run_row(record: RunRecord, yardstick: Yardstick) -> dict[str, object]:
         if table is not None:
             numbers[name] = metrics.value(table, actions)
     return row | {name: f"{number:.6g}" for name, number in numbers.items()}
-
-
-def _truth_section(report: RoutingReport) -> list[str]:
-    """Set each agent's two trainings side by side."""
-    if not {report.reward, ACCURACY} <= set(report.trainings):
-        return []
-    lines = []
-    for agent in dict.fromkeys(key[0] for key in report.entries):
-        pair = [report.entries.get((agent, name)) for name in (report.reward, ACCURACY)]
-        if pair[0] is None or pair[1] is None:
-            continue
-        first, second = pair[0].row, pair[1].row
-        difference = report.bootstrap.difference(
-            metrics.chosen(report.yardstick.accuracy, pair[1].actions),
-            metrics.chosen(report.yardstick.accuracy, pair[0].actions),
-        )
-        numbers = (first.reward, second.reward, first.accuracy, second.accuracy)
-        cells = [f"{number.value:.3f}" for number in numbers]
-        lines.append([agent, *cells, format_interval(difference, signed=True)])
-    header = [
-        "agent",
-        "reward: trained on reward",
-        "on accuracy",
-        "accuracy: trained on reward",
-        "on accuracy",
-        "accuracy lost to the reward [95 %]",
-    ]
-    text = (
-        "Where the self-evaluated reward and the verified accuracy disagree: the same agents, "
-        "trained on either. The last column is the accuracy that is lost by trusting the reward."
-    )
-    return ["## Reward against truth", text, markdown_table(header, lines)]
-
-
-def _ablation_section(report: RoutingReport) -> list[str]:
-    """Compare the supervised router's objectives, whoever wins."""
-    lines = []
-    for name in report.trainings:
-        figures = ablation_figures(
-            report.entries, report.yardstick, bootstrap=report.bootstrap, trained_on=name
-        )
-        for figure, interval in figures.items():
-            other = figure.removeprefix("gumbel_minus_").removesuffix("_accuracy")
-            lines.append([other, name, format_interval(interval, signed=True), _verdict(interval)])
-    if not lines:
-        return []
-    text = (
-        "The supervised router with its Gumbel-Softmax sample in the loss, against the same "
-        "network with plain softmax and with score regression; the difference is in what was "
-        "trained on."
-    )
-    header = ["against", "trained on", "Gumbel minus the other [95 %]", "who wins"]
-    return ["## Ablation of the supervised objective", text, markdown_table(header, lines)]
-
-
-def _verdict(difference: Interval) -> str:
-    """Say what an interval of a difference allows to say."""
-    if difference.low > 0:
-        return "Gumbel"
-    return "the other" if difference.high < 0 else "undecided"
-
-
-def _references_text(yardstick: Yardstick) -> str:
-    """Name the fixed points of every comparison."""
-    levels, names = yardstick.references, yardstick.adapters
-    return (
-        f"Best single adapter by reward: {names[yardstick.best_by_reward]} "
-        f"(reward {levels['best_single_reward']:.3f}); by accuracy: "
-        f"{names[yardstick.best_by_accuracy]} (accuracy {levels['best_single_accuracy']:.3f}). "
-        f"Oracle: reward {levels['oracle_reward']:.3f}, accuracy {levels['oracle_accuracy']:.3f}. "
-        f"The adapters' accuracies differ on "
-        f"{metrics.arms_differ(yardstick.accuracy).mean():.1%} of the test queries."
-    )
-
-
-def _router_text(report: RoutingReport) -> str:
-    """Name the router that the gains belong to."""
-    router = best_router(report.entries)
-    if router is None:
-        return "No learned router finished."
-    return (
-        f"Gains, routing accuracy, quality and seconds are those of `{router.row.agent}` trained "
-        f"on {router.row.trained_on.replace('_', '-')}: the learned, deployable router with the "
-        f"best validation accuracy ({router.validation_accuracy:.3f}), against the adapter with "
-        f"the best train accuracy. Gains are relative (0.17 is +17 %)."
-    )
-
-
-def _failures_table(failures: Sequence[RunRecord]) -> str:
-    """List the runs that failed with their errors."""
-    lines = [[run.agent, run.trained_on, str(run.seed), run.error] for run in failures]
-    return markdown_table(["agent", "trained on", "seed", "error"], lines)
-
-
-def _num_seeds(report: RoutingReport) -> int:
-    """Count the seeds of the comparison."""
-    return len({record.seed for record in report.records})
-
-
-def _seeds_caption(report: RoutingReport) -> str:
-    """Say what a plot is made of."""
-    queries = len(report.yardstick.tasks)
-    return f"{_num_seeds(report)} seeds, {queries} test queries"
-
-
-def _caption(report: RoutingReport) -> str:
-    """Say what the bands of the comparison are."""
-    resamples = len(report.bootstrap.weights)
-    return (
-        f"Interquartile mean over {_num_seeds(report)} seeds, {len(report.yardstick.tasks)} test "
-        f"queries; bands: 95 % bootstrap over seeds and queries, stratified by task "
-        f"({resamples:,} resamples)"
-    )

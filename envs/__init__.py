@@ -5,12 +5,24 @@ from __future__ import annotations
 import gymnasium as gym
 
 ROUTING = "RoutingGym/Routing-v0"
+CASCADE = "RoutingGym/Cascade-v0"
+BUDGET = "RoutingGym/Budget-v0"
+PREFERENCE = "RoutingGym/Preference-v0"
+LIVE = "RoutingGym/Live-v0"
 
 ENVS: dict[str, str] = {
     ROUTING: "routing_gym.envs.routing:RoutingEnv",
+    CASCADE: "routing_gym.envs.cascade:CascadeEnv",
+    BUDGET: "routing_gym.envs.budget:BudgetEnv",
+    PREFERENCE: "routing_gym.envs.preference:PreferenceEnv",
+    LIVE: "routing_gym.envs.live:LiveEnv",
 }
 VECTOR_ENVS: dict[str, str] = {
     ROUTING: "routing_gym.envs.routing_vector:RoutingVectorEnv",
+    CASCADE: "routing_gym.envs.cascade:CascadeVectorEnv",
+    BUDGET: "routing_gym.envs.budget:BudgetVectorEnv",
+    PREFERENCE: "routing_gym.envs.preference:PreferenceVectorEnv",
+    LIVE: "routing_gym.envs.live:LiveVectorEnv",
 }
 
 

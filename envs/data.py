@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -67,6 +67,8 @@ class RoutingData:
             if len(getattr(self, name)) != n:
                 raise ValueError(f"{name} has {len(getattr(self, name))} rows, not N = {n}.")
         for name in ("rewards", "accuracy"):
+            if isinstance(cells[name], np.memmap):
+                continue  # on disk, and checked when it was written
             if not np.isfinite(cells[name]).all():
                 row, arm = np.argwhere(~np.isfinite(cells[name]))[0]
                 raise ValueError(
@@ -81,3 +83,23 @@ class RoutingData:
     def num_adapters(self) -> int:
         """K, the number of actions."""
         return len(self.adapters)
+
+    def take(self, rows: np.ndarray) -> RoutingData:
+        """Return some of the queries.
+
+        Parameters
+        ----------
+        rows
+            int (M,), query numbers in the order wanted, at least one.
+        """
+        arrays = {
+            name: getattr(self, name)[rows]
+            for name in ("observations", "rewards", "accuracy", "query_ids", "tasks", "domains")
+        }
+        return replace(
+            self,
+            **arrays,
+            complexity=self.complexity[rows],
+            scores={name: values[rows] for name, values in self.scores.items()},
+            costs={name: values[rows] for name, values in self.costs.items()},
+        )

@@ -14,10 +14,17 @@ import gymnasium as gym
 import numpy as np
 
 from routing_gym.envs.data import RoutingData
+from routing_gym.envs.mapped import is_mapped
 
 Observation = Literal["embedding", "index"]
 OBSERVATIONS: tuple[Observation, ...] = ("embedding", "index")
 
+_NAMED: dict[str, tuple[str, Any]] = {  # name in info -> attribute of the data, dtype
+    "query_id": ("query_ids", object),
+    "task": ("tasks", object),
+    "domain": ("domains", object),
+    "complexity": ("complexity", np.int64),
+}
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: splitmix64's increment
 
 
@@ -106,26 +113,27 @@ class RoutingDynamics:
         self.num_queries, self.num_adapters = data.rewards.shape
         self.score_names = tuple(data.scores)
         self.cost_names = tuple(data.costs)
-        oracle = np.broadcast_to(data.rewards.max(axis=1, keepdims=True), data.rewards.shape)
-        regret = oracle.astype(np.float64) - data.rewards
-        columns = [data.rewards, oracle, regret, data.accuracy]
-        columns += [*data.scores.values(), *data.costs.values()]
-        # one row per (query, adapter), so that an outcome is a single gather
-        self._cells = np.stack([c.astype(np.float64).ravel() for c in columns], axis=1)  # (N K, C)
-        self._embeddings = np.ascontiguousarray(data.observations, dtype=np.float32)
         self._adapters = np.array(data.adapters, dtype=object)
+        self._mapped = is_mapped(data.rewards)
+        if self._mapped:  # on disk: nothing is read before a lane meets it
+            self._embeddings = data.observations
+            return
+        self._cells = np.stack([c.ravel() for c in _columns(data)], axis=1)  # (N K, C)
+        self._embeddings = np.ascontiguousarray(data.observations, dtype=np.float32)
         self._context = {
-            "query_id": data.query_ids.astype(object),
-            "task": data.tasks.astype(object),
-            "domain": data.domains.astype(object),
-            "complexity": data.complexity.astype(np.int64),
+            name: getattr(data, source).astype(kind) for name, (source, kind) in _NAMED.items()
         }
 
     @property
     def observation_space(self) -> gym.Space[Any]:
-        """Box (D,) within the least power of two (at least 1) that bounds it, or Discrete(N)."""
+        """Box (D,) within the least power of two (at least 1) that bounds it, or Discrete(N).
+
+        On disk the Box has no bounds, as finding them would read everything.
+        """
         if self.observation == "index":
             return gym.spaces.Discrete(self.num_queries)
+        if self._mapped:
+            return gym.spaces.Box(-np.inf, np.inf, (self._embeddings.shape[1],), np.float32)
         largest = max(1.0, float(np.abs(self._embeddings).max()))
         bound = 2.0 ** np.ceil(np.log2(largest))
         return gym.spaces.Box(-bound, bound, (self._embeddings.shape[1],), np.float32)
@@ -150,7 +158,8 @@ class RoutingDynamics:
         """
         if self.observation == "index":
             return rows.copy() if isinstance(rows, np.ndarray) else np.int64(rows)
-        return self._embeddings.take(rows, axis=0)  # a copy, for one row too
+        taken = self._embeddings.take(rows, axis=0)  # a copy, for one row too
+        return np.array(taken, dtype=np.float32) if self._mapped else taken
 
     def context(self, rows: Any) -> dict[str, Any]:
         """Name the queries: ``query_id``, ``task``, ``domain``, ``complexity``.
@@ -160,6 +169,14 @@ class RoutingDynamics:
         rows
             Query numbers, int or int64 (L,).
         """
+        if self._mapped:
+            taken = {
+                name: np.array(getattr(self.data, source).take(rows), dtype=kind)
+                for name, (source, kind) in _NAMED.items()
+            }
+            if isinstance(rows, np.ndarray):
+                return taken
+            return {name: values.item() for name, values in taken.items()}
         if isinstance(rows, np.ndarray):
             return {name: values.take(rows) for name, values in self._context.items()}
         return {name: values.item(rows) for name, values in self._context.items()}
@@ -179,7 +196,7 @@ class RoutingDynamics:
             ``oracle_reward``, ``regret``, ``accuracy``, and the dictionaries ``scores`` and
             ``cost``; every leaf is a Python number or str, or float64, int64 or object (L,).
         """
-        values: Any = self._cells.take(rows * self.num_adapters + actions, axis=0)
+        values: Any = self._gather(rows, actions)
         if isinstance(rows, np.ndarray):
             values = np.ascontiguousarray(values.T)  # (C, L)
             named = {"action": actions.copy(), "adapter": self._adapters.take(actions)}
@@ -193,3 +210,25 @@ class RoutingDynamics:
         info["scores"] = dict(zip(self.score_names, values[4:first_cost], strict=True))
         info["cost"] = dict(zip(self.cost_names, values[first_cost:], strict=True))
         return reward, info
+
+    def _gather(self, rows: Any, actions: Any) -> np.ndarray:
+        """Return float64 (C,) or (L, C): every column of some cells."""
+        if not self._mapped:
+            return self._cells.take(rows * self.num_adapters + actions, axis=0)
+        data, lanes = self.data, np.atleast_1d(rows)
+        rewards = np.array(data.rewards[lanes], dtype=np.float64)  # (L, K)
+        chosen = rewards[np.arange(len(lanes)), actions]
+        oracle = rewards.max(axis=1)
+        others = [data.accuracy, *data.scores.values(), *data.costs.values()]
+        columns = [chosen, oracle, oracle - chosen, *(c[lanes, actions] for c in others)]
+        cells = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+        return cells if isinstance(rows, np.ndarray) else cells[0]
+
+
+def _columns(data: RoutingData) -> list[np.ndarray]:
+    """List what is known of every cell, float64 (N, K) each."""
+    oracle = np.broadcast_to(data.rewards.max(axis=1, keepdims=True), data.rewards.shape)
+    regret = oracle.astype(np.float64) - data.rewards
+    columns = [data.rewards, oracle, regret, data.accuracy]
+    columns += [*data.scores.values(), *data.costs.values()]
+    return [column.astype(np.float64) for column in columns]

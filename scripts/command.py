@@ -75,6 +75,8 @@ def run_command(
         Other exceptions are defects of ours and pass through.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if os.getcwd() not in sys.path:  # where "package.module:Class" of outside code is looked for
+        sys.path.append(os.getcwd())
     debug = "--debug" in arguments
     try:
         config = read_config(

@@ -1,13 +1,16 @@
-"""Compare every agent, trained on the self-evaluated reward and on verified accuracy.
+"""Compare agents on tables: equal tuning, many seeds, one look at the test split, one report.
 
-Trains agents x rewards x seeds on the table's train split, judges each once on the test split, and
-writes the report. Finished runs are skipped, so that a killed comparison goes on where it stopped.
+Tunes every agent over the same number of settings on validation, trains agents x rewards x seeds on
+the train split in parallel processes, judges each run once on the test split, and writes the
+report. Finished runs are skipped, so that a killed comparison goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,22 +18,23 @@ from typing import Any
 from tqdm import tqdm
 
 from routing_gym.benchmark.evaluation import Yardstick
+from routing_gym.benchmark.event_files import write_event_files
+from routing_gym.benchmark.execution import COST
 from routing_gym.benchmark.metrics import quality
-from routing_gym.benchmark.protocol import AgentSpec, RunRecord, Splits, run_comparison
+from routing_gym.benchmark.protocol import Comparison, Plan, number_of_runs, run_comparison
 from routing_gym.benchmark.provenance import provenance, source_hash
 from routing_gym.benchmark.report import figures_table
-from routing_gym.benchmark.routing_report import (
-    RoutingReport,
-    build_routing_report,
-    write_routing_report,
-)
+from routing_gym.benchmark.routing_report import write_routing_report
+from routing_gym.benchmark.routing_study import RoutingReport, build_routing_report
+from routing_gym.benchmark.runs import AgentSpec, RunRecord, Splits
+from routing_gym.benchmark.trade_off import FixedArms
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.rewards.reward import DEFAULT_REWARD, PLAIN_WEIGHTS
 from routing_gym.scripts.command import run_command, save_resolved
 
 
 def default_agents() -> list[str]:
-    """Name the agents of the main comparison."""
+    """Name agents that need no tuning to be worth comparing."""
     return [
         "ppo",
         "gumbel",
@@ -50,24 +54,38 @@ class CompareConfig:
 
     Parameters
     ----------
-    table
-        Folder of the outcome table.
+    tables
+        Label -> folder of an outcome table. With several, each has a folder of its own below
+        `output` and `runs`.
     agents
         Labels of the agents; a label is a registered name or a key of `names`.
     names
         Label -> registered name or "package.module:Class", for agents that occur in several
         settings or come from outside.
     options
-        Label -> options of the agent.
+        Label -> options of the agent, the same in all its trials.
     rewards
         Training reward -> weights of the scores; the first is the reward that is reported. An
         empty mapping means the default reward.
     seeds
         Training seeds.
+    trials
+        Settings that every agent is tuned over on validation, its defaults among them; 1 tunes
+        nothing.
+    search
+        Label -> option -> a list of values, or a range of low, high, log and integer; {} takes an
+        agent's defaults on purpose.
+    tuning_seeds
+        Training seeds of the trials, others than `seeds`.
+    shares
+        Shares of the train queries that agents with full information are trained on once more, for
+        their learning curves.
+    workers
+        Local processes; 0 is one per core.
     output
         Folder of the report.
     runs
-        Folder of the runs' files and the resolved configuration.
+        Folder of the runs' files, their TensorBoard events and the resolved configuration.
     pool
         Folder of the pool's report, for the measured memory.
     resamples
@@ -78,14 +96,19 @@ class CompareConfig:
         Whether finished runs are run again.
     """
 
-    table: Path = Path("results/table")
+    tables: dict[str, Path] = field(default_factory=lambda: {"embedded": Path("results/table")})
     agents: list[str] = field(default_factory=default_agents)
     names: dict[str, str] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     rewards: dict[str, dict[str, float]] = field(
         default_factory=lambda: {"self_evaluated": {}, "accuracy": {"accuracy": 1.0}}
     )
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    seeds: list[int] = field(default_factory=lambda: list(range(10)))
+    trials: int = 1
+    search: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tuning_seeds: list[int] = field(default_factory=lambda: [1000])
+    shares: list[float] = field(default_factory=list)
+    workers: int = 0
     output: Path = Path("results/routing")
     runs: Path = Path("runs/routing")
     pool: Path = Path("results/pool")
@@ -98,53 +121,71 @@ class CompareConfig:
             raise ValueError(f"resamples={self.resamples} must be at least 100 for 95 % intervals.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds={self.seeds} must be different integers, none negative.")
+        if not self.tables:
+            raise ValueError("tables is empty: name at least one table and its folder.")
         if not self.rewards:
             raise ValueError("rewards is empty: name at least one reward and its weights.")
+        if self.workers < 0 or self.trials < 1:
+            raise ValueError(
+                f"workers={self.workers}, trials={self.trials}: give at least 0 and 1."
+            )
         for name in (*self.options, *self.names):
             if name not in self.agents:
                 raise ValueError(f"{name!r} has settings but is not among agents={self.agents}.")
 
+    @property
+    def plan(self) -> Plan:
+        """What is done on each table."""
+        return Plan(
+            seeds=self.seeds,
+            trials=self.trials,
+            tuning_seeds=self.tuning_seeds,
+            spaces=self.search,
+            shares=self.shares,
+        )
+
 
 def compare(config: CompareConfig) -> int:
-    """Run what is missing, write the report, print it; 1 if a run failed."""
-    table = OutcomeTable.load(config.table)
+    """Run what is missing, write the reports, print them; 1 if a run failed."""
     standard = dict(DEFAULT_REWARD.weights)
     rewards = {name: weights or standard for name, weights in config.rewards.items()}
-    splits = {name: _splits(table, weights) for name, weights in rewards.items()}
+    tables = {label: OutcomeTable.load(folder) for label, folder in config.tables.items()}
+    splits = {
+        label: {name: _splits(table, weights) for name, weights in rewards.items()}
+        for label, table in tables.items()
+    }
     specs = [
         AgentSpec(config.names.get(name, name), config.options.get(name, {}), label=name)
         for name in config.agents
     ]
-    total = len(specs) * len(splits) * len(config.seeds)
+    total = number_of_runs(specs, config.plan, rewards=len(rewards)) * len(tables)
     save_resolved(config, config.runs)
+    failures, clock = 0, _Clock()
     with tqdm(total=total, unit="run", disable=None) as bar:
 
         def show(record: RunRecord, skipped: bool) -> None:
+            clock.fresh = clock.fresh and not skipped
             bar.set_postfix_str(f"{record.agent} / {record.trained_on}{' (kept)' * skipped}")
             bar.update()
 
-        records = run_comparison(
-            specs,
-            splits,
-            seeds=config.seeds,
-            folder=config.runs,
-            settings={
-                "table": table.fingerprint,
-                "rewards": rewards,
-                "code": source_hash("agents", "envs", "rewards"),
-            },
-            overwrite=config.overwrite,
-            on_record=show,
-        )
-    report = _report(config, table, records, splits)
-    command = provenance(
-        table_hash=table.fingerprint,
-        seeds=config.seeds,
-        extra=[f"resamples: {config.resamples}", f"bootstrap seed: {config.bootstrap_seed}"],
-    )
-    write_routing_report(report, config.output, command=command)
-    _show(report, config.output)
-    return 1 if report.failures else 0
+        for label, table in tables.items():
+            comparison = run_comparison(
+                specs,
+                splits[label],
+                plan=config.plan,
+                folder=_below(config.runs, label, tables),
+                settings={
+                    "table": table.fingerprint,
+                    "rewards": rewards,
+                    "code": source_hash("agents", "envs", "rewards"),
+                },
+                workers=config.workers or os.cpu_count() or 1,
+                overwrite=config.overwrite,
+                on_record=show,
+            )
+            report = _report(config, table, comparison, splits[label])
+            failures += _write(config, table, report, label, clock)
+    return 1 if failures else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -158,6 +199,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
+class _Clock:
+    """How long a comparison took, if it was run in one go."""
+
+    def __init__(self) -> None:
+        self._start, self.fresh = time.perf_counter(), True
+
+    def line(self) -> list[str]:
+        """Say it, or nothing where some runs were already there."""
+        return [f"minutes: {(time.perf_counter() - self._start) / 60:.1f}"] if self.fresh else []
+
+
 def _splits(table: OutcomeTable, weights: dict[str, float]) -> Splits:
     """Price the table's three splits by one reward."""
     return Splits(
@@ -167,11 +219,16 @@ def _splits(table: OutcomeTable, weights: dict[str, float]) -> Splits:
     )
 
 
+def _below(folder: Path, label: str, tables: Mapping[str, Any]) -> Path:
+    """Give a table a folder of its own where there are several."""
+    return folder / label if len(tables) > 1 else folder
+
+
 def _report(
     config: CompareConfig,
     table: OutcomeTable,
-    records: Sequence[RunRecord],
-    splits: dict[str, Splits],
+    comparison: Comparison,
+    splits: Mapping[str, Splits],
 ) -> RoutingReport:
     """Measure the runs on the test split, priced by the first reward."""
     first = next(iter(config.rewards))
@@ -184,27 +241,49 @@ def _report(
         quality=quality(data.test.scores, kept) if kept else None,
         seconds=table.seconds[rows] if table.seconds.any() else None,
     )
+    arms = None
+    if COST in data.test.costs:
+        arms = FixedArms.measure(data.test, cost=COST, best=yardstick.best_by_accuracy)
     return build_routing_report(
-        records,
+        comparison,
         yardstick,
         reward=first,
+        train_cells=data.train.rewards.size,
         pool_folder=config.pool,
+        arms=arms,
         resamples=config.resamples,
         seed=config.bootstrap_seed,
     )
 
 
-def _show(report: RoutingReport, folder: Path) -> None:
-    """Print tables, figures and failures."""
+def _write(
+    config: CompareConfig, table: OutcomeTable, report: RoutingReport, label: str, clock: _Clock
+) -> int:
+    """Write one table's report and event files, print it; return the number of failed runs."""
+    output = _below(config.output, label, config.tables)
+    command = provenance(
+        table_hash=table.fingerprint,
+        seeds=config.seeds,
+        extra=[
+            f"trials: {config.trials} (seeds {', '.join(map(str, config.tuning_seeds))})",
+            f"resamples: {config.resamples}",
+            f"bootstrap seed: {config.bootstrap_seed}",
+            *clock.line(),
+        ],
+    )
+    write_routing_report(report, output, command=command)
+    events = _below(config.runs, label, config.tables) / "tensorboard"
+    write_event_files(report.records, report.yardstick, folder=events)
     for name in report.trainings:
-        print(f"\ntrained on {name}, judged on the test split (* privileged)\n")
+        print(f"\n{label}: trained on {name}, judged on the test split (* privileged)\n")
         print(report.table(name, wide=False))
-    print(f"\n{figures_table(report.figures)}\n\nreport: {folder / 'report.md'}")
+    print(f"\n{figures_table(report.figures)}\n\nreport: {output / 'report.md'}")
     for run in report.failures:
         print(
             f"failed: {run.agent} / {run.trained_on} / seed {run.seed}: {run.error}",
             file=sys.stderr,
         )
+    return len(report.failures)
 
 
 if __name__ == "__main__":

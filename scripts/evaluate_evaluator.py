@@ -31,9 +31,10 @@ from routing_gym.benchmark.evaluator_study import (
     study,
     training_splits,
 )
-from routing_gym.benchmark.protocol import AgentSpec, RunRecord, run_comparison
+from routing_gym.benchmark.protocol import Plan, run_comparison
 from routing_gym.benchmark.provenance import provenance, source_hash
 from routing_gym.benchmark.report import figures_table, write_report
+from routing_gym.benchmark.runs import AgentSpec, RunRecord
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.rewards.adversarial import read_pairs
 from routing_gym.rewards.encoding import RememberingEncoder
@@ -188,10 +189,10 @@ def _train(config: EvaluateConfig, table: OutcomeTable) -> list[RunRecord]:
             bar.set_postfix_str(f"{record.agent} / {record.trained_on}{' (kept)' * skipped}")
             bar.update()
 
-        return run_comparison(
+        comparison = run_comparison(
             specs,
             splits,
-            seeds=config.seeds,
+            plan=Plan(config.seeds),
             folder=config.runs,
             settings={
                 "table": table.fingerprint,
@@ -201,6 +202,7 @@ def _train(config: EvaluateConfig, table: OutcomeTable) -> list[RunRecord]:
             overwrite=config.overwrite,
             on_record=show,
         )
+    return list(comparison.records)
 
 
 def _show(config: EvaluateConfig, report: EvaluatorReport, records: Sequence[RunRecord]) -> int:

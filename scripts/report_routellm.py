@@ -9,33 +9,40 @@ import dataclasses
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from routing_gym.adapters import embedding, embedding_cache, encoder
 from routing_gym.adapters.base_model import cache_folder
+from routing_gym.adapters.embedding import ENCODERS, JOINT
 from routing_gym.agents import AGENTS
-from routing_gym.benchmark.provenance import provenance, source_hash
+from routing_gym.benchmark import (
+    cost_quality,
+    published_metrics,
+    routellm_observations,
+    routellm_study,
+    routellm_table,
+    routing_metrics,
+)
+from routing_gym.benchmark.provenance import REPOSITORY, provenance
 from routing_gym.benchmark.report import csv_text, figures_table, write_report
+from routing_gym.benchmark.routellm_observations import Observations
 from routing_gym.benchmark.routellm_report import (
     draw_pgr,
     study_figures,
     study_markdown,
     tidy_rows,
 )
-from routing_gym.benchmark.routellm_study import (
-    Observations,
-    Outcome,
-    Pair,
-    RouterSpec,
-    as_pair,
-    run_seed,
-)
+from routing_gym.benchmark.routellm_study import Outcome, RouterSpec, run_seed
+from routing_gym.benchmark.routellm_table import Pair, as_pair, leaks
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.registry import resolve
 from routing_gym.scripts.command import run_command, save_resolved
@@ -63,10 +70,12 @@ class RouteLLMConfig:
         Tables to report.
     routers
         Label -> its ``agent``, ``encoder``, ``candidates`` (settings to choose from on validation)
-        and ``tasks`` (whether it is told the query's task), or the labels that it is the
-        ``average`` of.
+        and ``tasks`` (whether it is told the query's task, or guesses it), or the labels that it
+        is the ``average`` of.
     headline
         Label of the router whose figures head the summary.
+    drawn
+        Labels of the routers whose curves are drawn beside the headline's; empty draws all.
     seeds
         Seeds of the halves.
     output
@@ -83,6 +92,7 @@ class RouteLLMConfig:
     names: list[str] = field(default_factory=lambda: ["mmlu", "gsm8k", "mtbench"])
     routers: dict[str, dict[str, Any]] = field(default_factory=default_routers)
     headline: str = "stack"
+    drawn: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: list(range(10)))
     output: Path = Path("results/routellm")
     runs: Path = Path("runs/routellm")
@@ -98,6 +108,11 @@ class RouteLLMConfig:
             raise ValueError(
                 f"headline={self.headline!r} is not among the routers {list(self.routers)}."
             )
+        for label in self.drawn:
+            if label not in self.routers:
+                raise ValueError(
+                    f"drawn has {label!r}, which is not among the routers {list(self.routers)}."
+                )
         known = [spec.name for spec in dataclasses.fields(RouterSpec)]
         for label, options in self.routers.items():
             for name in options:
@@ -109,9 +124,9 @@ def report_routellm(config: RouteLLMConfig) -> None:
     """Run what is missing, write the report, print its figures."""
     routers = {label: RouterSpec(**options) for label, options in config.routers.items()}
     privileged = _privileged(routers)
+    code = _code(routers)
     pairs = {name: _load(config.tables, name) for name in config.names}
     save_resolved(config, config.runs)
-    code = source_hash("agents", "adapters") + _study_hash()
     runs: dict[str, list[dict[str, Outcome]]] = {}
     with tqdm(total=len(pairs) * len(config.seeds), unit="seed", disable=None) as bar:
         for name, pair in pairs.items():
@@ -121,11 +136,20 @@ def report_routellm(config: RouteLLMConfig) -> None:
                 bar.set_postfix_str(f"{name}, seed {seed}")
                 runs[name].append(_seed(config, pair, routers, observations, seed, code))
                 bar.update()
+    found = {name: leaks(pair, config.seeds) for name, pair in pairs.items()}
     figures = study_figures(runs, headline=config.headline)
+    figures |= {f"texts_{name}": len(np.unique(pair.groups)) for name, pair in pairs.items()}
+    figures |= {"leaks": sum(found.values())}
     write_report(
         config.output,
         figures=figures,
-        markdown=study_markdown(pairs, runs, headline=config.headline, privileged=privileged),
+        markdown=study_markdown(
+            pairs,
+            runs,
+            headline=config.headline,
+            privileged=privileged,
+            leaks=sum(found.values()),
+        ),
         command=provenance(
             table_hash=", ".join(f"{name} {pair.fingerprint}" for name, pair in pairs.items()),
             seeds=config.seeds,
@@ -134,12 +158,14 @@ def report_routellm(config: RouteLLMConfig) -> None:
             f"pgr_{name}.png": partial(
                 _draw,
                 runs[name],
+                privileged=privileged,
                 caption=f"{name}: {len(pair.scores)} queries, mean of {len(config.seeds)} halves",
                 headline=config.headline,
+                drawn=config.drawn,
             )
             for name, pair in pairs.items()
         },
-        texts={"runs.csv": csv_text(tidy_rows(runs, config.seeds))},
+        texts={"runs.csv": csv_text(tidy_rows(runs, config.seeds, privileged=privileged))},
     )
     save_resolved(config, config.output)
     shown = {name: value for name, value in figures.items() if "_over_" not in name}
@@ -151,14 +177,24 @@ def _privileged(routers: dict[str, RouterSpec]) -> set[str]:
     found: set[str] = set()
     for label, spec in routers.items():
         named = spec.agent and resolve(AGENTS, spec.agent, kind="agent").privileged
-        if spec.tasks or named or found & set(spec.average):
+        if spec.tasks == "told" or named or found & set(spec.average):
             found.add(label)
     return found
 
 
-def _draw(runs: Sequence[dict[str, Outcome]], path: Path, *, caption: str, headline: str) -> None:
+def _draw(
+    runs: Sequence[dict[str, Outcome]],
+    path: Path,
+    *,
+    caption: str,
+    headline: str,
+    drawn: Sequence[str],
+    privileged: set[str],
+) -> None:
     """Draw one table's curves."""
-    draw_pgr(runs, path=path, caption=caption, headline=headline)
+    draw_pgr(
+        runs, path=path, caption=caption, headline=headline, drawn=drawn, privileged=privileged
+    )
 
 
 def _load(folder: Path, name: str) -> Pair:
@@ -196,14 +232,49 @@ def _seed(
     return outcomes
 
 
-def _study_hash() -> str:
-    """Hash what judges the routers."""
-    from routing_gym.benchmark import cost_quality, published_metrics, routellm_study
-    from routing_gym.benchmark import routing_metrics as metrics
+def _code(routers: dict[str, RouterSpec]) -> str:
+    """Hash the source that decides a seed's outcome."""
+    digest = hashlib.sha256()
+    for path in source_files(routers):
+        digest.update(path.relative_to(REPOSITORY).as_posix().encode() + b"\x00")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
-    modules = (cost_quality, published_metrics, routellm_study, metrics)
-    content = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
-    return hashlib.sha256(content).hexdigest()
+
+def source_files(routers: dict[str, RouterSpec]) -> list[Path]:
+    """List the modules that decide a seed's outcome; finished seeds are kept while they stay equal.
+
+    These are the study's own, the classes of the routers' agents with their bases and settings,
+    and the encoders. Outside code is not followed.
+
+    Parameters
+    ----------
+    routers
+        Label -> router.
+    """
+    modules = {routellm_study, routellm_table, routellm_observations}
+    modules |= {
+        cost_quality,
+        published_metrics,
+        routing_metrics,
+        embedding,
+        embedding_cache,
+        encoder,
+    }
+    for spec in routers.values():
+        names = {part: ENCODERS[part] for part in spec.encoder.split(JOINT) if part in ENCODERS}
+        modules |= {_module_of(resolve(ENCODERS, name, kind="encoder")) for name in names}
+        if spec.agent:
+            agent = resolve(AGENTS, spec.agent, kind="agent")
+            bases = {*agent.__mro__, *agent.config_class.__mro__}
+            modules |= {_module_of(base) for base in bases}
+    files = {Path(str(getattr(module, "__file__", None))) for module in modules}
+    return sorted(path for path in files if path.is_relative_to(REPOSITORY))
+
+
+def _module_of(thing: Any) -> ModuleType:
+    """Return the module that defines a class or a function."""
+    return sys.modules[thing.__module__]
 
 
 def _read(content: dict[str, Any]) -> Outcome:

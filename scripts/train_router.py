@@ -19,7 +19,7 @@ from routing_gym.agents.agent import Agent
 from routing_gym.agents.curve_plot import draw_curves
 from routing_gym.agents.curves import CURVES_FILE
 from routing_gym.agents.supervised import RouterConfig
-from routing_gym.benchmark.protocol import Splits
+from routing_gym.benchmark.runs import Splits
 from routing_gym.queries.registry import resolve
 from routing_gym.scripts.command import run_command, save_resolved
 from routing_gym.scripts.training_run import (

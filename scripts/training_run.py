@@ -14,9 +14,9 @@ from routing_gym.agents import make_agent
 from routing_gym.agents.agent import Agent
 from routing_gym.benchmark import plots
 from routing_gym.benchmark.evaluation import EvaluationRow, Yardstick, measure
-from routing_gym.benchmark.protocol import Splits
 from routing_gym.benchmark.provenance import provenance
 from routing_gym.benchmark.report import comparison_table, csv_text
+from routing_gym.benchmark.runs import Splits
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.rewards.reward import DEFAULT_REWARD
 

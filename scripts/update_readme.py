@@ -19,6 +19,13 @@ FIGURES: dict[str, dict[str, str]] = {
         "memory_over_separate_models": "memory of the pool over that of five separate models",
     },
     "routing": {
+        "best_full_gap_closed": "share of the gap between best single adapter and oracle that the "
+        "best agent with full information closes",
+        "best_full_minus_knn": "its reward minus kNN's",
+        "best_full_minus_task_lookup": "its reward minus that of the (privileged) task look-up",
+        "best_bandit_gap_closed": "the same gap, the best agent with bandit feedback",
+        "best_bandit_over_full": "reward of the best bandit that paid for at most 40 % of the "
+        "outcomes, over that of the best agent with full information",
         "ppo_minus_best_single": "PPO's reward minus the best single adapter's",
         "ppo_over_supervised": "PPO's reward over the supervised router's",
         "accuracy_gain_over_best_single": "relative gain in verified accuracy, best router over "
@@ -49,6 +56,20 @@ FIGURES: dict[str, dict[str, str]] = {
         "verified accuracy",
         "accuracy_kept_plain": "the same with the plain weighted sum as the reward",
         "scoring_over_generation": "time of scoring an answer over that of generating it",
+    },
+    "routellm": {
+        "apgr_mmlu": "RouteLLM's MMLU table: average performance gap recovered",
+        "apgr_gsm8k": "the same on its GSM8K table",
+    },
+    "speed": {
+        "linucb_rounds_over_vw": "bandit rounds per second, LinUCB over Vowpal Wabbit's SquareCB",
+        "linucb_regret_minus_vw": "its regret minus Vowpal Wabbit's on the same stream",
+    },
+    "off_policy": {
+        "snips_rmse_over_bound": "off-policy evaluation: SNIPS's error over the least possible",
+        "dr_rmse_over_bound": "the same, doubly robust",
+        "coverage_min": "least coverage of its 95 % intervals over all scenarios and sizes",
+        "coverage_max": "the greatest",
     },
     "ablation": {
         "accuracy_all_linear_rank_8": "code adapter, short training: LoRA of rank 8 on all layers",

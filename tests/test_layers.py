@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("queries", "adapters", "rewards", "envs", "agents", "benchmark", "serving", "scripts")
 LIGHT = ("queries", "rewards", "envs", "benchmark")
 HEAVY = ("torch", "transformers", "stable_baselines3", "peft", "trl", "tensorflow")
-HEAVY_MODULES = {"routing_gym.envs.sb3"}  # the adapter to Stable-Baselines3 itself
+# the adapters to Stable-Baselines3 itself
+HEAVY_MODULES = {"routing_gym.envs.sb3", "routing_gym.envs.scenario_sb3"}
 
 
 def source_files(*folders: str) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,29 @@ needs_table = pytest.mark.skipif(not DEFAULT_TABLE.exists(), reason="no embedded
 @pytest.mark.parametrize("block", range(len(PYTHON_BLOCKS)))
 def test_python_block_runs(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    exec(compile(PYTHON_BLOCKS[block], f"README block {block}", "exec"), {})
+    exec(compile(PYTHON_BLOCKS[block], f"README block {block}", "exec"), {"__name__": "__main__"})
+
+
+@needs_table
+def test_the_router_of_30_lines_enters_the_comparison(tmp_path: Path) -> None:
+    (block,) = [text for text in PYTHON_BLOCKS if "class CentroidAgent" in text]
+    assert len([line for line in block.splitlines() if line.strip()]) <= 30
+    (tmp_path / "my_router.py").write_text(block, encoding="utf-8")
+    given = re.search(r"(scripts/compare\.py --agents .*?)```", README, re.DOTALL)
+    assert given is not None
+    script, *arguments = shlex.split(given.group(1).replace("\\\n", " "))
+    tables = f"{{embedded: {DEFAULT_TABLE}}}"
+    more = ["--tables", tables, "--seeds", "[0]", "--trials", "1", "--shares", "[]"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments, *more, "--workers", "1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = (tmp_path / "runs" / "mine" / "report" / "report.md").read_text(encoding="utf-8")
+    assert "| centroid " in report
 
 
 def test_blocks_are_found() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 
 from routing_gym.agents.bandit import BanditAgent, Outcomes
 from routing_gym.agents.seeding import isolated_seed
 
+PEERS = {"vw_squarecb": "vowpalwabbit", "vw_cover": "vowpalwabbit"}
 NAMES = (
     "epsilon_greedy",
     "linucb",
@@ -16,10 +18,12 @@ NAMES = (
     "bootstrapped_thompson",
     "squarecb",
     "neural_linear",
+    "neural_forest",
     "neural_ucb",
     "neural_ts",
     "exp4",
     "reinforce",
+    *PEERS,
 )
 B = TypeVar("B", bound=BanditAgent)
 
@@ -27,6 +31,12 @@ B = TypeVar("B", bound=BanditAgent)
 FIRST = ([[1.0, 0.0]], [0], [1.0])
 SECOND = ([[1.0, 1.0]], [0], [0.0])
 QUERY = np.array([[1.0, 1.0]])  # value .2, x'A^-1 x = .6; of an untouched adapter 0 and 2
+
+
+def skip_without_peer(name: str) -> None:
+    """Skip the test of an agent whose library is not installed."""
+    if name in PEERS:
+        pytest.importorskip(PEERS[name], reason=f"{name} needs the extra 'peers'")
 
 
 def begun(agent_class: type[B], *, width: int = 2, arms: int = 2, **options: Any) -> B:

@@ -10,13 +10,18 @@ import numpy as np
 from routing_gym.envs.data import RoutingData
 from tests.synthetic import identity_table
 
+_PPO = {"total_steps": 5120, "num_envs": 256, "batch_size": 64, "learning_rate": 3e-3}
 # enough to learn the identity problem within about a second
 FAST: dict[str, dict[str, Any]] = {
-    "ppo": {"total_steps": 5120, "num_envs": 256, "batch_size": 64, "learning_rate": 3e-3},
+    "ppo": _PPO,
+    "maskable_ppo": _PPO,
+    "preference_ppo": _PPO,
     "gumbel": {"epochs": 8, "hidden_dim": 32, "batch_size": 64, "learning_rate": 3e-3},
     "softmax": {"epochs": 8, "hidden_dim": 32, "batch_size": 64, "learning_rate": 3e-3},
     "reinforce": {"budget": 1.0, "learning_rate": 1e-2},
     "exp4": {"experts": ("linucb", "squarecb")},
+    "stacking": {"folds": 2},
+    "vw_cover": {"budget": 1.0, "psi": 1.0},
     "regression": {"epochs": 12, "hidden_dim": 32, "batch_size": 64, "learning_rate": 3e-3},
 }
 

@@ -12,12 +12,14 @@ import torch
 
 from routing_gym.agents import AGENTS, load_agent, make_agent
 from routing_gym.agents.agent import Agent
+from tests.agents.bandits import skip_without_peer
 from tests.agents.problems import FAST, identity
 
 LEARNERS = [name for name in AGENTS if name not in ("random", "best_single")]
 
 
 def trained(name: str, *, seed: int = 0) -> Agent:
+    skip_without_peer(name)
     agent = make_agent(name, **FAST.get(name, {}))
     agent.train(identity("train"), validation=identity("validation"), seed=seed)
     return agent

@@ -16,7 +16,7 @@ from routing_gym.agents import AGENTS, make_agent
 from routing_gym.agents.bandit import BanditAgent, best_of, stream_order
 from routing_gym.agents.learning_history import StreamRecorder
 from routing_gym.envs.data import RoutingData
-from tests.agents.bandits import NAMES
+from tests.agents.bandits import NAMES, skip_without_peer
 from tests.agents.problems import by_hand, identity
 
 Asked = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -28,6 +28,7 @@ def trained(
     validation: RoutingData | None = None,
     **options: Any,
 ) -> BanditAgent:
+    skip_without_peer(name)
     agent = make_agent(name, **{"budget": 0.1, **options})
     assert isinstance(agent, BanditAgent)
     agent.train(
@@ -89,6 +90,7 @@ def test_nothing_is_chosen_by_validation(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_follow_the_seed(name: str) -> None:
+    skip_without_peer(name)
     agents = [make_agent(name, budget=0.1) for _ in range(3)]
     for agent, seed in zip(agents, (5, 5, 6), strict=True):
         agent.train(identity("train"), validation=identity("validation"), seed=seed)

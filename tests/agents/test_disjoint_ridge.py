@@ -62,3 +62,25 @@ def test_arrays_bring_everything_back() -> None:
     give(model, SECOND), give(again, SECOND)
     for name, values in model.arrays().items():
         np.testing.assert_array_equal(values, again.arrays()[name])
+
+
+def test_bounds_of_one_query_equal_those_of_many() -> None:
+    rng = np.random.default_rng(0)
+    x, actions, r = rng.normal(size=(60, 5)), rng.integers(3, size=60), rng.random(60)
+    model = DisjointRidge(3, 5, ridge=0.7, prior=0.5)
+    model.update(x, actions, r)
+    together = model.upper_bounds(x, alpha=0.3)
+    np.testing.assert_allclose(together, model.predict(x) + 0.3 * model.spread(x))
+    for context, expected in zip(x, together, strict=True):
+        np.testing.assert_allclose(model.upper_bounds_of(context, alpha=0.3), expected)
+
+
+def test_what_a_decision_computed_is_used_once_only() -> None:
+    context = np.array([1.0, 0.5])
+    first, second = (DisjointRidge(2, 2, ridge=1.0) for _ in range(2))
+    first.upper_bounds_of(context, alpha=1.0)
+    for _ in range(2):  # the second time, the model has moved
+        first.absorb_one(0, context, 1.0)
+        second.absorb(0, context[None].copy(), np.ones(1))
+    for name, values in first.arrays().items():
+        np.testing.assert_allclose(values, second.arrays()[name])

@@ -56,6 +56,15 @@ def test_seeds_are_joined() -> None:
     assert row.usage == (0.5, 0.5)
 
 
+@pytest.mark.parametrize(("others", "collapsed"), [(0, True), (4, True), (5, False), (50, False)])
+def test_a_collapse_is_more_than_95_per_cent_on_one_adapter(others: int, collapsed: bool) -> None:
+    table = np.zeros((100, 2))
+    stick = Yardstick(("base", "code"), np.full(100, "a"), table, table, 0, 0)
+    actions = np.r_[np.ones(others, dtype=int), np.zeros(100 - others, dtype=int)]
+    row = measure(actions, stick, bootstrap=stick.bootstrap(resamples=100), agent="x")
+    assert row.collapsed == collapsed
+
+
 def test_references() -> None:
     levels = yardstick().references
     assert levels["best_single_reward"] == pytest.approx(0.55)

@@ -23,7 +23,7 @@ from routing_gym.benchmark.evaluator_figures import (
     table_scorers,
 )
 from routing_gym.benchmark.figures import collect
-from routing_gym.benchmark.protocol import RunRecord
+from routing_gym.benchmark.runs import RunRecord
 from routing_gym.benchmark.statistics import Interval, PairedBootstrap
 from routing_gym.envs.manifest import MetricRecord
 from routing_gym.envs.table import OutcomeTable

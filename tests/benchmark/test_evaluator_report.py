@@ -27,7 +27,7 @@ from routing_gym.benchmark.evaluator_report import (
     evaluator_markdown,
 )
 from routing_gym.benchmark.figures import collect
-from routing_gym.benchmark.protocol import RunRecord
+from routing_gym.benchmark.runs import RunRecord
 from routing_gym.benchmark.statistics import Interval, PairedBootstrap
 from tests.benchmark.judged import judged_table
 

@@ -5,7 +5,7 @@ import pytest
 
 from routing_gym.benchmark.evaluation import Yardstick
 from routing_gym.benchmark.figures import best_router, collect, router_figures, routing_figures
-from routing_gym.benchmark.protocol import RunRecord
+from routing_gym.benchmark.runs import RunRecord
 from routing_gym.benchmark.statistics import Interval, PairedBootstrap
 
 N = 8
@@ -114,11 +114,12 @@ def test_seeds_are_joined_and_failed_runs_left_out(
     yardstick: Yardstick, bootstrap: PairedBootstrap
 ) -> None:
     records = [
-        record("knn", "r", RIGHT, validation_accuracy=0.5),
-        record("knn", "r", WRONG, seed=1, validation_accuracy=0.7),
+        record("knn", "r", RIGHT, validation_accuracy=0.5, outcomes=10),
+        record("knn", "r", WRONG, seed=1, validation_accuracy=0.7, outcomes=20),
         record("knn", "r", (), seed=2, status="failed"),
     ]
     entry = collect(records, yardstick, bootstrap=bootstrap)["knn", "r"]
     assert entry.row.seeds == 2
     assert entry.row.reward.value == pytest.approx(0.6)
     assert entry.validation_accuracy == pytest.approx(0.6)
+    assert entry.outcomes == 15

@@ -14,7 +14,7 @@ from routing_gym.benchmark.off_policy_scenarios import (
     build_scenarios,
 )
 from routing_gym.benchmark.off_policy_study import StudyRow, StudySettings, headline, simulate
-from routing_gym.benchmark.protocol import Splits
+from routing_gym.benchmark.runs import Splits
 from tests.agents.problems import identity
 
 QUICK = StudySettings(replications=400, resamples=100, bootstrap_sizes=(400,))

@@ -58,6 +58,17 @@ def test_comparison_table() -> None:
     assert len({len(line) for line in lines}) == 1
 
 
+def test_a_collapse_is_flagged() -> None:
+    yardstick = stick()
+    rows = [
+        measure(actions, yardstick, bootstrap=yardstick.bootstrap(resamples=100), agent=agent)
+        for agent, actions in (("stuck", np.zeros(6, dtype=int)), ("awake", np.array([1, 0] * 3)))
+    ]
+    stuck, awake = comparison_table(rows).splitlines()[2:]
+    assert "| 0.00 (collapsed) |" in stuck
+    assert "collapsed" not in awake
+
+
 def test_wide_table_has_every_column() -> None:
     header = comparison_table([row(), row(trained_on="accuracy")], wide=True).splitlines()[0]
     for name in ("trained on", "gap closed in accuracy", "reward gap", "quality", "s/answer"):
@@ -137,6 +148,7 @@ def test_plots_are_drawn(tmp_path: Path) -> None:
     )
     for name in "abcd":
         assert (tmp_path / f"{name}.png").read_bytes().startswith(PNG)
+        assert "<svg" in (tmp_path / f"{name}.svg").read_text()
 
 
 def test_each_agent_has_its_own_colour() -> None:

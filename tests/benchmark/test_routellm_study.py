@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,18 @@ import pyarrow as pa
 import pytest
 
 from routing_gym.agents import make_agent
+from routing_gym.benchmark.routellm_observations import Observations
 from routing_gym.benchmark.routellm_report import draw_pgr, mean_interval, study_figures
-from routing_gym.benchmark.routellm_study import (
-    Observations,
-    Pair,
-    RouterSpec,
-    as_pair,
-    measure,
-    part,
-    preference,
-    run_seed,
-)
+from routing_gym.benchmark.routellm_study import RouterSpec, measure, preference, run_seed
+from routing_gym.benchmark.routellm_table import Pair, as_pair, halves
 from routing_gym.envs.table import OutcomeTable
 from tests.agents.problems import by_hand
 
 ROUTERS = {
     "look-up": RouterSpec("task_lookup", "surface"),
     "stack": RouterSpec("ridge", "tfidf+surface"),
-    "told": RouterSpec("ridge", "surface", tasks=True),
+    "told": RouterSpec("ridge", "surface", tasks="told"),
+    "guessed": RouterSpec("ridge", "surface", tasks="guessed"),
     "neighbours": RouterSpec(
         "knn", "surface", candidates=[{"neighbours": [2]}, {"neighbours": [20]}]
     ),
@@ -54,35 +49,6 @@ def pair() -> Pair:
     return as_pair(OutcomeTable.from_tidy(published()), "made-up")
 
 
-def test_the_weak_model_comes_first(pair: Pair) -> None:
-    assert pair.models == ("cheap", "dear")
-    np.testing.assert_allclose(pair.scores.mean(axis=0), [0.5, 1 - 10 / 120])
-
-
-def test_scores_are_on_the_publishers_scale() -> None:
-    table = published(20).to_pydict()
-    table["score"] = [1 + 9 * value for value in table["score"]]
-    assert as_pair(OutcomeTable.from_tidy(pa.table(table)), "x").scores.max() == pytest.approx(10)
-
-
-def test_halves_part_no_text(pair: Pair) -> None:
-    groups = np.repeat(np.arange(30), 4)
-    everything = np.ones(120, dtype=np.bool_)
-    half = part(groups, everything, 0.5, np.random.default_rng(0))
-    assert half.sum() == 60
-    assert not set(groups[half]) & set(groups[~half])
-    inner = part(groups, half, 0.2, np.random.default_rng(1))
-    assert inner.sum() == 12
-    assert not (inner & ~half).any()
-
-
-def test_equal_texts_are_one_group() -> None:
-    table = published(20).to_pydict()
-    table["query"][:4] = ["Who is it?"] * 2 + ["WHO  is it"] * 2
-    groups = as_pair(OutcomeTable.from_tidy(pa.table(table)), "x").groups
-    assert groups[0] == groups[1] != groups[2]
-
-
 def test_routers_recover_what_the_text_tells(pair: Pair) -> None:
     observations = Observations(pair.texts)
     outcomes = run_seed(pair, ROUTERS, observations=observations, seed=3)
@@ -93,9 +59,40 @@ def test_routers_recover_what_the_text_tells(pair: Pair) -> None:
         assert outcomes[name].pgr[0] == 0
         assert outcomes[name].pgr[-1] == pytest.approx(1)
     assert outcomes["neighbours"].chosen["neighbours"] in ((2,), (20,))
+    assert outcomes["random"].validation_area != outcomes["random"].validation_area  # none
+    assert 0.5 < outcomes["stack"].validation_area <= 1
     again = run_seed(pair, ROUTERS, observations=Observations(pair.texts), seed=3)
     for name, outcome in again.items():
         assert outcome.apgr == outcomes[name].apgr
+
+
+def test_the_test_half_teaches_nothing(pair: Pair) -> None:
+    test = halves(pair.groups, np.random.default_rng(3)).test
+    scores = pair.scores.copy()
+    scores[test] = 5 * scores[test] - 2  # another scale: PGR is the same for the same choices
+    tasks = np.where(test, pair.tasks[::-1], pair.tasks)
+    other = replace(pair, scores=scores)
+    routers = {name: spec for name, spec in ROUTERS.items() if name != "look-up"}
+    first = run_seed(pair, routers, observations=Observations(pair.texts), seed=3)
+    second = run_seed(other, routers, observations=Observations(pair.texts), seed=3)
+    untold = {name: spec for name, spec in routers.items() if name != "told"}
+    third = run_seed(
+        replace(pair, tasks=tasks), untold, observations=Observations(pair.texts), seed=3
+    )
+    for name in routers:
+        assert second[name].chosen == first[name].chosen, name
+        assert second[name].validation_area == first[name].validation_area
+        np.testing.assert_allclose(second[name].pgr, first[name].pgr, atol=1e-9)
+    for name in untold:
+        assert third[name].apgr == first[name].apgr, name
+
+
+def test_one_task_is_not_told(pair: Pair) -> None:
+    alone = replace(pair, tasks=np.full(len(pair.tasks), "all"))
+    routers = ROUTERS | {"both": RouterSpec(average=("told", "stack"))}
+    outcomes = run_seed(alone, routers, observations=Observations(pair.texts), seed=0)
+    assert set(routers) - set(outcomes) == {"told", "both"}
+    assert outcomes["look-up"].apgr_exact == pytest.approx(0.5)
 
 
 def test_measures_by_hand() -> None:
@@ -136,23 +133,19 @@ def test_figures_and_curves(pair: Pair, tmp_path: Path) -> None:
     assert figures["apgr_x_oracle"].value >= figures["apgr_x"].value
     draw_pgr(runs, path=tmp_path / "pgr.png", caption="two seeds", headline="look-up")
     assert (tmp_path / "pgr.png").stat().st_size > 10_000
+    assert "look-up" in (tmp_path / "pgr.svg").read_text()
     with pytest.raises(ValueError, match="headline='other' was not run"):
         study_figures({"x": runs}, headline="other")
 
 
-def test_refuses_three_models_and_equal_ones() -> None:
-    lines = published(20).to_pylist()
-    third = pa.Table.from_pylist(lines + [row | {"arm": "x"} for row in lines[::2]])
-    with pytest.raises(ValueError, match="keep two"):
-        as_pair(OutcomeTable.from_tidy(third), "x")
-    alike = pa.Table.from_pylist([row | {"score": 1.0} for row in lines])
-    with pytest.raises(ValueError, match="equally good"):
-        as_pair(OutcomeTable.from_tidy(alike), "x")
+def test_refuses_what_is_no_router() -> None:
     with pytest.raises(ValueError, match="has no candidates"):
         RouterSpec("knn", candidates=[])
     for options in ({}, {"agent": "knn", "average": ("a",)}):
         with pytest.raises(ValueError, match="give the one or the other"):
             RouterSpec(**options)
+    with pytest.raises(ValueError, match="tasks='known' must be one of"):
+        RouterSpec("ridge", tasks="known")
 
 
 def test_an_average_stands_after_its_parts(pair: Pair) -> None:

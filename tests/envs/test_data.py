@@ -38,6 +38,29 @@ def test_refuses(data: RoutingData, change: dict[str, Any], message: str) -> Non
         dataclasses.replace(data, **change)
 
 
+def test_some_of_the_queries(data: RoutingData) -> None:
+    rows = np.array([5, 0, 5])
+    some = data.take(rows)
+    assert len(some) == 3
+    assert some.adapters == data.adapters
+    assert some.query_ids.tolist() == data.query_ids[rows].tolist()
+    for field in dataclasses.fields(RoutingData)[1:]:
+        whole, part = getattr(data, field.name), getattr(some, field.name)
+        if isinstance(whole, dict):
+            assert list(part) == list(whole)
+            for name, values in whole.items():
+                np.testing.assert_array_equal(part[name], values[rows])
+        else:
+            np.testing.assert_array_equal(part, whole[rows])
+    assert data.scores
+    assert data.costs
+
+
+def test_none_of_the_queries_is_no_split(data: RoutingData) -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        data.take(np.array([], dtype=int))
+
+
 def test_refuses_no_rows(data: RoutingData) -> None:
     with pytest.raises(ValueError, match="no rows"):
         dataclasses.replace(data, observations=np.zeros((0, 4)))

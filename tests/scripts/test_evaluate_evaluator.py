@@ -150,20 +150,12 @@ def test_figures(finished: Path) -> None:
 
 def test_folder(finished: Path, inputs: Path) -> None:
     output = finished / "self_evaluator"
-    assert sorted(path.name for path in output.iterdir()) == [
-        "accuracy_kept.png",
-        "adversarial.png",
-        "command.txt",
-        "hacking.png",
-        "judge.json",
-        "ranking.png",
-        "reliability.png",
-        "report.md",
-        "reward_gap.png",
-        "risk_coverage.png",
-        "set_sizes.png",
-        "summary.json",
-    ]
+    pictures = ("accuracy_kept", "adversarial", "hacking", "ranking", "reliability", "reward_gap",
+                "risk_coverage", "set_sizes")  # fmt: skip
+    assert {path.name for path in output.iterdir()} == {
+        *("command.txt", "judge.json", "report.md", "summary.json"),
+        *(f"{name}.{kind}" for name in pictures for kind in ("png", "svg")),
+    }
     assert "No further answers were sampled" in (output / "report.md").read_text()
     table = OutcomeTable.load(inputs / "table")
     assert f"table: {table.fingerprint}" in (output / "command.txt").read_text()

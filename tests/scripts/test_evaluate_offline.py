@@ -52,6 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bare))
     none = [{k: v for k, v in row.items() if k != "propensity"} for row in rows]
     (root / "none.jsonl").write_text("".join(json.dumps(row) + "\n" for row in none))
+    zero = [*rows[:3], rows[3] | {"propensity": 0}, *rows[4:]]
+    (root / "zero.jsonl").write_text("".join(json.dumps(row) + "\n" for row in zero))
     return root
 
 
@@ -132,6 +134,7 @@ def test_the_configuration_reads_again(folder: Path, tmp_path: Path) -> None:
         (["--run", "{}/nothing"], "log.jsonl", 1, "nothing"),
         (["--run", "{}/run"], "rows.jsonl", 1, "the log holds none: log 'embedding'"),
         (["--run", "{}/run"], "none.jsonl", 1, "line 1: lacks 'propensity'"),
+        (["--run", "{}/run"], "zero.jsonl", 1, "propensity 0.0 is not in (0, 1]"),
         (["--policy", "unifrom"], "log.jsonl", 1, "did you mean 'uniform'?"),
         (["--policy", "{}:lopsided"], "log.jsonl", 1, "is no distribution"),
         (["--policy", "{}:narrow"], "log.jsonl", 1, "returned shape"),

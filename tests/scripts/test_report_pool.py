@@ -42,6 +42,7 @@ def test_report(table: Path, tmp_path: Path, capsys: Capture) -> None:
         "command.txt",
         "config.yaml",
         "domains.png",
+        "domains.svg",
         "report.md",
         "summary.json",
     }

@@ -39,6 +39,7 @@ def test_trains_and_compares(table: Path, tmp_path: Path, capsys: Capture) -> No
         "learning_curve.png",
         "comparison.md",
         "comparison.png",
+        "comparison.svg",
         "evaluation.csv",
         "command.txt",
     }
