@@ -19,6 +19,7 @@ ENCODERS: dict[str, str] = {
     "tfidf": "routing_gym.adapters.tfidf:TfidfEncoder",
     "surface": "routing_gym.adapters.surface:SurfaceEncoder",
     "surface_kernel": "routing_gym.adapters.surface:SurfaceKernelEncoder",
+    "position": "routing_gym.adapters.position:PositionEncoder",
 }
 JOINT = "+"
 _FLUSH = 256  # texts between writes to the cache: what a kill can lose

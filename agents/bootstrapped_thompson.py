@@ -9,6 +9,7 @@ import numpy as np
 
 from routing_gym.agents.bandit import Outcomes, best_of, require_at_least, require_not_negative
 from routing_gym.agents.disjoint_ridge import DisjointRidge
+from routing_gym.agents.online_bandit import OnlineBandit
 from routing_gym.agents.ridge_bandit import RidgeBandit, RidgeConfig
 
 
@@ -78,6 +79,10 @@ class BootstrappedThompsonAgent(RidgeBandit):
         n, replicates, k = votes.shape
         spread = np.repeat(allowed, replicates, axis=0)
         return best_of(votes.reshape(-1, k), spread).reshape(n, replicates, k).mean(axis=1)
+
+    # one row is no shorter way than `_learn` here, for it goes to several models
+    learn_one = OnlineBandit.learn_one
+    learn_many = OnlineBandit.learn_many
 
     def _learn(self, batch: Outcomes) -> None:
         """Give each outcome twice or not at all to each replicate."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -85,7 +85,7 @@ class BudgetStatic(BudgetRule):
 
 
 class BudgetPacing(BudgetRule):
-    """Charges more where the money goes faster than the queries: lambda x episode left / budget left.
+    """Charges more where money goes faster than queries: lambda x episode left / budget left.
 
     Parameters
     ----------
@@ -146,7 +146,20 @@ class BudgetAdaptive(BudgetRule):
     """
 
     name: ClassVar[str] = "adaptive"
-    grid: ClassVar[tuple[float, ...]] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
+    grid: ClassVar[tuple[float, ...]] = (
+        0.0,
+        0.02,
+        0.05,
+        0.1,
+        0.2,
+        0.3,
+        0.5,
+        0.8,
+        1.2,
+        2.0,
+        3.0,
+        5.0,
+    )
 
     def __init__(self, step: float, *, first: float = 0.3) -> None:
         self.step = require_parameter(self.name, "step", step)

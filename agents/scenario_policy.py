@@ -103,7 +103,7 @@ class ScenarioPolicy(ABC):
             int64 (L,), each allowed.
         """
 
-    def learn(
+    def learn(  # noqa: B027 - most rules have nothing to learn
         self,
         observations: np.ndarray,
         actions: np.ndarray,

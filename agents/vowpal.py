@@ -119,6 +119,7 @@ class VowpalAgent(OnlineBandit):
     """
 
     config: Any
+    _close: Any = None
 
     @abstractmethod
     def _exploration(self) -> str:
@@ -165,7 +166,7 @@ class VowpalAgent(OnlineBandit):
 
     def _open(self, options: str) -> None:
         """Make the learner."""
-        if hasattr(self, "_close"):
+        if self._close is not None:
             self._close()
         self._workspace = vowpal_workspace(f"{options} --quiet")
         self._close = weakref.finalize(self, self._workspace.finish)  # at exit it is too late

@@ -12,38 +12,24 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from routing_gym.agents.agent import Agent
-from routing_gym.agents.value_agent import PrivilegedAgent, ValueAgent
 from routing_gym.benchmark import metrics
-from routing_gym.benchmark.cost_quality import cost_quality_curve
 from routing_gym.benchmark.runs import (
     AgentSpec,
     CurvePoint,
-    OperatingPoint,
     RunRecord,
     Splits,
     read_record,
     write_record,
 )
+from routing_gym.benchmark.traces import frontier, learning_curve
 from routing_gym.envs.data import RoutingData
 
 OnRecord = Callable[[RunRecord, bool], None]
 """Called after each run with the record and whether it was skipped."""
-
-COST = "completion_tokens"
-
-
-@runtime_checkable
-class Adjustable(Protocol):
-    """An agent that trades quality against cost as it is told."""
-
-    def at(self, preference: float) -> Agent:
-        """Return the agent deciding under a weight of the cost in [0, 1]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -76,6 +62,16 @@ class Job:
     share: float = 1.0
     judged: bool = True
 
+    @property
+    def data(self) -> str:
+        """Which splits it runs on, see `data_key`."""
+        return data_key(self.reward, self.spec.encoder)
+
+
+def data_key(reward: str, encoder: str = "") -> str:
+    """Name the splits of a reward under an encoder; the table's own embeddings have none."""
+    return f"{reward}@{encoder}" if encoder else reward
+
 
 def run_jobs(
     jobs: Sequence[Job],
@@ -94,7 +90,7 @@ def run_jobs(
     jobs
         What to run.
     splits
-        Reward's name -> the table under that reward.
+        `data_key` -> the table under that reward and encoder.
     workers
         Processes, at least 1; 1 runs everything in this one.
     overwrite
@@ -124,7 +120,7 @@ def run_jobs(
     if workers == 1:
         with single_thread():
             for index, job in waiting:
-                take(index, run_job(job, splits[job.reward]), skipped=False)
+                take(index, run_job(job, splits[job.data]), skipped=False)
     else:
         for index, record in _in_parallel(waiting, splits, workers):
             take(index, record, skipped=False)
@@ -156,80 +152,9 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def learning_curve(agent: Agent) -> tuple[CurvePoint, ...]:
-    """Read the learning curve that an agent with bandit feedback recorded, against outcomes.
-
-    Parameters
-    ----------
-    agent
-        A trained agent. Those of bandit feedback keep ``curves``, rows of step, split, quantity
-        and value, whose step counts the outcomes paid for.
-
-    Returns
-    -------
-    tuple[CurvePoint, ...]
-        Empty where nothing was recorded.
-    """
-    if agent.feedback != "bandit":
-        return ()
-    rows: list[dict[str, Any]] = getattr(agent, "curves", [])
-    reward = _series(rows, "validation", "reward")
-    regret = _series(rows, "train", "regret")
-    spans = np.diff(regret[:, 0], prepend=0.0)
-    total = np.cumsum(spans * regret[:, 1])
-    at = np.interp(reward[:, 0], np.append(0.0, regret[:, 0]), np.append(0.0, total))
-    return tuple(
-        CurvePoint(int(step), float(value), float(paid))
-        for (step, value), paid in zip(reward, at, strict=True)
-    )
-
-
-def frontier(agent: Agent, data: Splits) -> tuple[OperatingPoint, ...]:
-    """Measure what a policy costs and yields on the test split.
-
-    An agent that predicts rewards is asked again at every price of cost (its prediction less the
-    price times the adapter's mean cost on train), one that takes a preference at every preference;
-    any other policy is one point.
-
-    Parameters
-    ----------
-    agent
-        A trained agent.
-    data
-        The splits; without measured completion tokens there are no points.
-    """
-    if COST not in data.test.costs:
-        return ()
-    cost = data.test.costs[COST]
-    if isinstance(agent, ValueAgent):
-        values = agent.values(data.test.observations)
-    elif isinstance(agent, PrivilegedAgent):
-        values = agent.values_on(data.test)
-    else:
-        policies = {0.0: agent}
-        if isinstance(agent, Adjustable):
-            policies |= {float(weight): agent.at(weight) for weight in np.linspace(0, 1, 21)}
-        return tuple(_operating_point(price, policy, data) for price, policy in policies.items())
-    curve = cost_quality_curve(
-        np.asarray(values),
-        quality=data.test.accuracy,
-        cost=cost,
-        expected_cost=data.train.costs[COST].mean(axis=0),
-    )
-    points = zip(curve.prices, curve.costs, curve.quality, strict=True)
-    return tuple(OperatingPoint(*map(float, point)) for point in points)
-
-
-def _operating_point(price: float, agent: Agent, data: Splits) -> OperatingPoint:
-    """Measure one policy's decisions on the test split."""
-    actions = agent.decide_on(data.test).actions
-    cost = metrics.value(data.test.costs[COST], actions)
-    return OperatingPoint(price, cost, metrics.value(data.test.accuracy, actions))
-
-
 def _run(job: Job, data: Splits) -> RunRecord:
     """Train one agent, measure it on validation and, if it may, on test."""
-    agent = job.spec.build()
+    agent = job.spec.build(blocks=data.blocks)
     train = data.train
     if job.share < 1:
         count = max(round(job.share * len(train)), 2)
@@ -265,16 +190,6 @@ def _outcomes(agent: Agent, train: RoutingData, curve: Sequence[CurvePoint]) -> 
     if agent.feedback == "bandit":
         return curve[-1].outcomes if curve else 0
     return train.rewards.size if agent.feedback == "full" else 0
-
-
-def _series(rows: Sequence[Mapping[str, Any]], split: str, quantity: str) -> np.ndarray:
-    """Pick one curve from tidy rows: float64 (T, 2), step and value."""
-    points = [
-        (row["step"], row["value"])
-        for row in rows
-        if row["split"] == split and row["quantity"] == quantity
-    ]
-    return np.array(points, dtype=np.float64).reshape(-1, 2)
 
 
 def _failed(job: Job, error: BaseException, *, details: str = "") -> RunRecord:
@@ -357,4 +272,4 @@ def _start(splits: dict[str, Splits]) -> None:
 
 def _work(job: Job) -> RunRecord:
     """Run one job in a worker."""
-    return run_job(job, _SPLITS[job.reward])
+    return run_job(job, _SPLITS[job.data])

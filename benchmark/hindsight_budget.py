@@ -1,15 +1,13 @@
 """The hindsight bound of Budget-v0: what nobody can beat, even knowing every answer beforehand.
 
 An episode in hindsight is a multiple-choice knapsack: one adapter or none for each of T queries,
-costs within the budget. Its linear relaxation bounds every policy from above, for an answer that is
-cut short earns nothing, and a mask only forbids. Two ways to the same number: linear programming,
-and the greedy of Sinha & Zoltners (1979, *The multiple-choice knapsack problem*), which is exact for
-the relaxation and takes all episodes at once.
+costs within the budget. Its linear relaxation bounds every policy from above, for an answer that
+is cut short earns nothing, and a mask only forbids. Two ways to the same number: linear
+programming, and the greedy of Sinha & Zoltners (1979, *The multiple-choice knapsack problem*),
+which is exact for the relaxation and takes all episodes at once.
 """
 
 from __future__ import annotations
-
-from typing import cast
 
 import numpy as np
 from scipy.optimize import linprog
@@ -150,7 +148,7 @@ def hindsight_returns(env: ScenarioVectorEnv, *, episodes: int, seed: int) -> np
         raise ValueError(f"{type(env).__name__} has no shared budget: give lanes of Budget-v0.")
     if episodes < 1:
         raise ValueError(f"episodes={episodes} must be at least 1.")
-    scenario = cast(BudgetScenario, env.scenario)
+    scenario = env.scenario
     bounds = []
     for first in range(0, episodes, env.num_envs):
         env.reset(seed=seed + first)

@@ -14,7 +14,7 @@ from typing import Any
 
 from routing_gym.agents.agent import Agent
 from routing_gym.benchmark.evaluation import EvaluationRow, Yardstick, measure
-from routing_gym.benchmark.execution import Job, OnRecord, run_jobs
+from routing_gym.benchmark.execution import Job, OnRecord, data_key, run_jobs
 from routing_gym.benchmark.figures import BASELINES
 from routing_gym.benchmark.runs import AgentSpec, RunRecord, Splits, check_specs, run_key
 from routing_gym.benchmark.tuning import (
@@ -137,6 +137,7 @@ def run_comparison(
     plan: Plan,
     folder: Path,
     settings: Mapping[str, Any],
+    encoded: Mapping[str, Mapping[str, Splits]] | None = None,
     workers: int = 1,
     overwrite: bool = False,
     on_record: OnRecord | None = None,
@@ -156,6 +157,9 @@ def run_comparison(
     settings
         What else identifies a run: the table's hash and, under ``"rewards"``, the weights of each
         reward. JSON values only.
+    encoded
+        Encoder -> training reward's name -> the table observed through it, for agents that name
+        an encoder; from `routing_gym.benchmark.encoded.encode_splits`.
     workers
         Local processes.
     overwrite
@@ -167,15 +171,25 @@ def run_comparison(
     ------
     ValueError
         Before anything runs: if a label occurs twice, an agent is unknown, its options or its
-        search space do not fit, or it would be tuned less than the others.
+        search space do not fit, it would be tuned less than the others, or the table was not
+        encoded as it asks.
     """
     check_specs(specs)
+    encoded = encoded or {}
+    for spec in specs:
+        if spec.encoder and spec.encoder not in encoded:
+            raise ValueError(f"agent {spec.label!r} observes through {spec.encoder!r}: encode it.")
     if not plan.seeds or not splits:
         raise ValueError(
             f"seeds={list(plan.seeds)} and rewards={list(splits)}: give at least one each."
         )
     check_spaces(specs, plan.spaces, trials=plan.trials, seed=plan.tuning_seeds[0])
-    runner = _Runner(folder, settings, splits, workers, overwrite, on_record)
+    every = dict(splits) | {
+        data_key(reward, encoder): data
+        for encoder, rewards in encoded.items()
+        for reward, data in rewards.items()
+    }
+    runner = _Runner(folder, settings, tuple(splits), every, workers, overwrite, on_record)
     tuned, trials = _tune(specs, plan, runner)
     chosen = {key: found.spec for key, found in tuned.items()}
     records = runner.run(
@@ -222,6 +236,7 @@ class _Runner:
 
     folder: Path
     settings: Mapping[str, Any]
+    rewards: tuple[str, ...]
     splits: Mapping[str, Splits]
     workers: int
     overwrite: bool
@@ -265,7 +280,7 @@ def _tune(
         (spec, reward, number, setting)
         for spec in specs
         if len(settings[spec.label]) > 1
-        for reward in runner.splits
+        for reward in runner.rewards
         for number, setting in enumerate(settings[spec.label])
     ]
     jobs = []

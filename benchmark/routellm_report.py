@@ -94,7 +94,7 @@ def study_figures(runs: Mapping[str, Runs], *, headline: str) -> dict[str, float
     Raises
     ------
     ValueError
-        If the router is not among those that were run.
+        If the headline is not among the routers that were run.
     """
     figures: dict[str, float | Interval] = {}
     for table, seeds in runs.items():
@@ -133,7 +133,7 @@ def study_markdown(
     runs: Mapping[str, Runs],
     *,
     headline: str,
-    privileged: set[str],
+    privileged: Set[str],
     leaks: int,
 ) -> str:
     """Write the report for people.
@@ -153,8 +153,8 @@ def study_markdown(
     texts = ", ".join(f"{len(np.unique(pair.groups))} on {table}" for table, pair in pairs.items())
     parts.append(
         f"{seeds} seeds, each with its own halves. Different texts: {texts}. Texts that stand on "
-        f"both sides of a draw, over all seeds: {leaks}. Intervals above are 95 % and corrected for "
-        "overlapping halves."
+        f"both sides of a draw, over all seeds: {leaks}. Intervals above are 95 % and corrected "
+        "for overlapping halves."
     )
     parts.append(INTRODUCTION)
     for table, pair in pairs.items():
@@ -173,7 +173,7 @@ def study_markdown(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _verdict(table: str, seeds: Runs, headline: str, privileged: set[str]) -> str:
+def _verdict(table: str, seeds: Runs, headline: str, privileged: Set[str]) -> str:
     """Say what the headline router reached, and what those that are told the task did."""
 
     def reached(label: str) -> str:
@@ -184,13 +184,17 @@ def _verdict(table: str, seeds: Runs, headline: str, privileged: set[str]) -> st
     told = [label for label in seeds[0] if label in privileged - {headline}]
     if not told:
         return line
-    listed = ", ".join(f"`{label}` {reached(label)}" for label in told)
+    listed = ", ".join(
+        f"`{label}` {reached(label)} (`{headline}` is ahead by "
+        f"{format_interval(_ahead(seeds, headline, label), signed=True)})"
+        for label in told
+    )
     return f"{line} Told the query's task, and so not on the same footing: {listed}."
 
 
-def _table(seeds: Runs, headline: str, privileged: set[str]) -> str:
+def _table(seeds: Runs, headline: str, privileged: Set[str]) -> str:
     """Write one table's routers, best first."""
-    header = ["router", "APGR [95 %]", "corrected", "exact", "headline ahead", "CPT(50)"]
+    header = ["router", "APGR [95 %]", "corrected", "exact", f"{headline} ahead", "CPT(50)"]
     header += ["CPT(80)", "CPT(80) as published", "validation"]
     labels = sorted(seeds[0], key=lambda label: -np.mean([run[label].apgr for run in seeds]))
     rows = []
@@ -221,7 +225,7 @@ def _readable(options: Mapping[str, Any]) -> str:
 
 
 def tidy_rows(
-    runs: Mapping[str, Runs], seeds: Sequence[int], *, privileged: set[str]
+    runs: Mapping[str, Runs], seeds: Sequence[int], *, privileged: Set[str]
 ) -> list[dict[str, object]]:
     """Return one row per table, router and seed; the random router and the oracle have no area."""
     return [

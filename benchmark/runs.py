@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from routing_gym.agents import AGENTS
-from routing_gym.agents.agent import Agent
+from routing_gym.agents.agent import Agent, NoOptions
 from routing_gym.envs.data import RoutingData
 from routing_gym.queries.registry import resolve
 
@@ -30,6 +30,8 @@ class AgentSpec:
         Keyword arguments of its class.
     label
         Its name in the report; empty means `name`. Labels tell two settings of one agent apart.
+    encoder
+        What it observes, see `routing_gym.benchmark.encoded`; empty is what the table holds.
 
     Raises
     ------
@@ -40,6 +42,7 @@ class AgentSpec:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
+    encoder: str = ""
 
     def __post_init__(self) -> None:
         if not self.label:
@@ -47,8 +50,13 @@ class AgentSpec:
         if not all(letter.isalnum() or letter in "_-." for letter in self.label):
             raise ValueError(f"label {self.label!r} may hold only letters, digits, '_', '-', '.'.")
 
-    def build(self) -> Agent:
+    def build(self, *, blocks: tuple[int, ...] = ()) -> Agent:
         """Make the untrained agent.
+
+        Parameters
+        ----------
+        blocks
+            Widths of the observation's parts, for agents whose configuration has such a field.
 
         Raises
         ------
@@ -56,8 +64,10 @@ class AgentSpec:
             If the name is unknown or the options do not fit its class.
         """
         agent_class = resolve(AGENTS, self.name, kind="agent")
+        known = {field.name for field in fields(getattr(agent_class, "config_class", NoOptions))}
+        told = {"blocks": blocks} if blocks and "blocks" in known else {}
         try:
-            agent: Agent = agent_class(**self.options)
+            agent: Agent = agent_class(**told, **self.options)
         except TypeError as error:
             raise ValueError(
                 f"options {dict(self.options)} do not fit agent {self.name!r}: {error}."
@@ -67,11 +77,20 @@ class AgentSpec:
 
 @dataclass(frozen=True)
 class Splits:
-    """One table under one reward: what agents train on, are chosen on, and are judged on."""
+    """One table under one reward: what agents train on, are chosen on, and are judged on.
+
+    Parameters
+    ----------
+    train, validation, test
+        The three parts.
+    blocks
+        Widths of the observations' parts where encoders were joined; empty means one part.
+    """
 
     train: RoutingData
     validation: RoutingData
     test: RoutingData
+    blocks: tuple[int, ...] = field(default=(), kw_only=True)
 
 
 class CurvePoint(NamedTuple):
@@ -194,6 +213,7 @@ def run_key(
     shared = {name: value for name, value in settings.items() if name != "rewards"}
     weights = settings.get("rewards", {}).get(reward, reward)
     content = [RUN_VERSION, spec.name, dict(spec.options), weights, seed, shared, share]
+    content += [spec.encoder] if spec.encoder else []
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

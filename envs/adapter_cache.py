@@ -180,13 +180,7 @@ class AdapterCacheScenario(Scenario):
         return self.allowed(self.slots_held)
 
     def allowed(self, held: np.ndarray) -> np.ndarray:
-        """Say which actions are allowed with these contents, bool (L, A).
-
-        Parameters
-        ----------
-        held
-            int64 (L, M), as `slots_held`.
-        """
+        """Say which actions are allowed with contents (L, M), as `slots_held`: bool (L, A)."""
         if self.eviction == "lru":
             return np.ones((len(held), self.num_adapters), dtype=np.bool_)
         full = held[:, 0] < self.num_adapters
@@ -249,10 +243,10 @@ class AdapterCacheEnv(ScenarioEnv):
     swap takes comes from the pool's profile (`scripts/measure_pool_costs.py`), what an answer is
     worth from the table.
 
-    A swap pays only over several queries, so the best action is not the one of the best reward:
-    an agent that maximises each step's reward hardly ever swaps, and one that ignores the price
-    always does. The default price makes a swap of the embedded pool (about a second) cost about
-    what one good answer is worth more than a bad one.
+    A swap pays only over several queries. At the default price a swap of the embedded pool (about
+    a second) costs more than any one answer gains by it (the right adapter's reward is .43 to .68
+    above the base's, by domain) and less than a topic's five queries do: an agent that maximises
+    each step's reward never swaps, one that ignores the price always does, and both lose.
 
     ## Action Space
 

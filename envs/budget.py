@@ -54,6 +54,8 @@ class BudgetScenario(Scenario):
                 f"budget_low={budget_low} is above budget_high={budget_high}: swap them."
             )
         self.hard_late = require_number("hard_late", hard_late, high=1.0)
+        if not isinstance(cost, str):
+            raise ValueError(f"cost={cost!r} is a {type(cost).__name__}: give a cost's name.")
         self.require_costs(cost)
         self.costs = data.costs[cost].astype(np.float64)  # (N, K)
         self.values = value_matrix(data, value)
@@ -172,7 +174,10 @@ def _means(costs: np.ndarray, given: Sequence[float] | None) -> np.ndarray:
     """Return the known mean cost of each adapter, float64 (K,)."""
     if given is None:
         return costs.mean(axis=0)
-    means = np.array(given, dtype=np.float64)
+    try:
+        means = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        means = np.full(0, np.nan)
     if means.shape != costs.shape[1:] or not (np.isfinite(means) & (means >= 0)).all():
         raise ValueError(
             f"mean_costs={given!r} must be {costs.shape[1]} numbers of at least 0, one per adapter."

@@ -1,4 +1,4 @@
-"""What can be asked of AdapterCache-v0: what stays in memory, what an answer is worth, and costs."""
+"""What can be asked of AdapterCache-v0: what stays in memory, and what answers and swaps cost."""
 
 from __future__ import annotations
 

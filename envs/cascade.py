@@ -47,9 +47,9 @@ class CascadeScenario(Scenario):
         self.price_tokens = require_number("price_tokens", price_tokens)
         self.price_seconds = require_number("price_seconds", price_seconds)
         self.max_tries = k if max_tries is None else require_count("max_tries", max_tries, most=k)
+        seen = _columns(data, "seen", seen)
         if signals is None:
             signals = [name for name in SIGNALS if name in data.scores and name not in seen]
-        seen = _columns(data, "seen", seen)
         columns = (*seen, *_columns(data, "signals", signals))
         if not seen or len(set(columns)) != len(columns):
             raise ValueError(f"seen={seen} and signals={signals} must name columns, each once.")

@@ -13,7 +13,8 @@ from routing_gym.envs.scenario import require_number
 
 Event = Literal["degrade", "exchange", "appear", "none"]
 EVENTS: tuple[Event, ...] = ("degrade", "exchange", "appear", "none")
-DRAWN: tuple[Event, ...] = ("degrade", "exchange", "appear")
+DRAWN: tuple[Event, ...] = ("exchange", "exchange", "degrade", "appear")
+"""Half of the episodes exchange two adapters: the change from which there is most to learn."""
 Mix = Literal["piecewise", "continuous"]
 MIXES: tuple[Mix, ...] = ("piecewise", "continuous")
 

@@ -41,7 +41,7 @@ class PreferenceScenario(Scenario):
     metrics : tuple of str
         Names of the metrics, length M.
     values : np.ndarray
-        float64 (N, K, M) in [0, 1], from `metric_values`.
+        float32 (N, K, M) in [0, 1], from `metric_values`.
 
     Raises
     ------
@@ -106,13 +106,13 @@ class PreferenceScenario(Scenario):
 
     def observe(self, lanes: np.ndarray) -> np.ndarray:
         """Show embeddings and weights, float32 (M, D + M)."""
-        return np.hstack([self.embeddings[self.rows[lanes]], self.weights[lanes]])
+        return self.join(self.rows[lanes], self.weights[lanes])
 
     def advance(self, actions: np.ndarray, streams: LaneStreams) -> Transition:
         """Let the chosen adapters answer, which ends every episode."""
         lanes = np.arange(self.num_lanes)
         worth = self.worth()
-        gained = self.values[self.rows, actions]  # (L, M)
+        gained = self.values[self.rows, actions].astype(np.float64)  # (L, M)
         scalar, oracle = worth[lanes, actions], worth.max(axis=1)
         info: dict[str, Any] = {"action": actions.copy(), "adapter": self._adapters[actions]}
         info |= self.context(lanes)
@@ -134,7 +134,7 @@ class PreferenceScenario(Scenario):
     def worth(self) -> np.ndarray:
         """Return what every adapter is worth to every lane now: float64 (L, K)."""
         weights = self.weights.astype(np.float64)
-        return np.einsum("lkm,lm->lk", self.values[self.rows], weights)
+        return np.einsum("lkm,lm->lk", self.values[self.rows].astype(np.float64), weights)
 
     def _by_metric(self, columns: np.ndarray) -> dict[str, np.ndarray]:
         """Name the columns of an array (L, M)."""

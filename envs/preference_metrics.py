@@ -46,7 +46,7 @@ def metric_values(
     Returns
     -------
     np.ndarray
-        float64 (N, K, M) in [0, 1].
+        float32 (N, K, M) in [0, 1].
 
     Raises
     ------
@@ -66,15 +66,17 @@ def metric_values(
         if ways.get(name) != "lower":
             raise ValueError(f"ceilings names {name!r}, which is no metric of costs in {ways}.")
         tops[name] = require_number(f"ceilings[{name!r}]", top, open_low=True)
-    columns = []
-    for name in metrics:
+    values = np.empty((*data.rewards.shape, len(metrics)), dtype=np.float32)
+    for position, name in enumerate(metrics):
         if name not in data.scores and name in data.costs and name not in tops:
             raise ValueError(
                 f"metric {name!r} is a measured cost: set its ceiling, e.g. "
                 f"ceilings={{{name!r}: {float(np.nanmax(known[name])):.3g}}}."
             )
-        columns.append(_oriented(name, known[name], way=ways[name], ceiling=tops.get(name, 1.0)))
-    return np.stack(columns, axis=-1)
+        values[..., position] = _oriented(
+            name, known[name], way=ways[name], ceiling=tops.get(name, 1.0)
+        )
+    return values
 
 
 def fixed_weights(
@@ -156,8 +158,8 @@ def _direction(
 
 
 def _oriented(name: str, column: np.ndarray, *, way: Direction, ceiling: float) -> np.ndarray:
-    """Turn a column so that more is better, float64 (N, K) in [0, 1]."""
-    values = column.astype(np.float64)
+    """Turn a column so that more is better, float32 (N, K) in [0, 1]."""
+    values = column.astype(np.float32)
     largest = np.inf if way == "lower" else 1.0
     if not (np.isfinite(values) & (values >= 0) & (values <= largest)).all():
         raise ValueError(f"metric {name!r} holds impossible values: repair that column.")

@@ -20,7 +20,6 @@ import numpy as np
 from routing_gym.envs.data import RoutingData
 from routing_gym.envs.streams import LaneStreams
 
-
 _JOIN_BYTES = 2**28  # embeddings up to this size are kept a second time, with room for the state
 
 
@@ -205,7 +204,7 @@ class Scenario(ABC):
             if faulty.any():
                 row, arm = np.argwhere(faulty)[0]
                 raise ValueError(
-                    f"costs[{name!r}] of query {self.data.query_ids[row]!r} with adapter "
+                    f"costs[{name!r}] of query {str(self.data.query_ids[row])!r} with adapter "
                     f"{self.data.adapters[arm]!r} is {self.data.costs[name][row, arm]}, no "
                     "measured cost: repair that cell of the table."
                 )

@@ -78,8 +78,18 @@ class ScenarioVecEnv(VecEnv):
         -------
         tuple
             Next observations (L, ...), rewards float32 (L,), dones bool (L,), infos.
+
+        Raises
+        ------
+        ValueError
+            If the scenario's reward is a vector.
         """
         observations, rewards, terminated, truncated, info = self.env.step(self._actions)
+        if rewards.ndim != 1:
+            raise ValueError(
+                f"the reward is a vector of {rewards.shape[1]} numbers, and Stable-Baselines3 "
+                "learns from one: make the scenario with a scalar reward."
+            )
         dones = terminated | truncated
         self._returns += rewards
         self._lengths += 1

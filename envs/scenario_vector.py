@@ -81,6 +81,7 @@ class ScenarioVectorEnv(VectorEnv[Any, Any, np.ndarray]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._lanes = np.arange(num_envs, dtype=np.int64)
         self._streams = LaneStreams(num_envs)
+        self._num_actions = int(scenario.action_space.n)
         self._running = False
 
     @property
@@ -213,7 +214,7 @@ class ScenarioVectorEnv(VectorEnv[Any, Any, np.ndarray]):
                 f"actions have shape {array.shape} and dtype {array.dtype}, "
                 f"not integers ({self.num_envs},), one per lane."
             )
-        count = int(self.single_action_space.n)
+        count = self._num_actions
         if array.min() < 0 or array.max() >= count:
             lane = int(np.argmax((array < 0) | (array >= count)))
             raise ValueError(

@@ -17,9 +17,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from routing_gym.adapters.base_model import cache_folder
+from routing_gym.benchmark.encoded import encode_splits
 from routing_gym.benchmark.evaluation import Yardstick
 from routing_gym.benchmark.event_files import write_event_files
-from routing_gym.benchmark.execution import COST
 from routing_gym.benchmark.metrics import quality
 from routing_gym.benchmark.protocol import Comparison, Plan, number_of_runs, run_comparison
 from routing_gym.benchmark.provenance import provenance, source_hash
@@ -27,6 +28,7 @@ from routing_gym.benchmark.report import figures_table
 from routing_gym.benchmark.routing_report import write_routing_report
 from routing_gym.benchmark.routing_study import RoutingReport, build_routing_report
 from routing_gym.benchmark.runs import AgentSpec, RunRecord, Splits
+from routing_gym.benchmark.traces import COST
 from routing_gym.benchmark.trade_off import FixedArms
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.rewards.reward import DEFAULT_REWARD, PLAIN_WEIGHTS
@@ -64,6 +66,10 @@ class CompareConfig:
         settings or come from outside.
     options
         Label -> options of the agent, the same in all its trials.
+    encoders
+        Label -> what the agent observes in place of the table's embeddings: "tfidf", "surface",
+        "position", a sentence-transformers id, or several joined by "+", the part "table" being
+        the table's own.
     rewards
         Training reward -> weights of the scores; the first is the reward that is reported. An
         empty mapping means the default reward.
@@ -100,6 +106,7 @@ class CompareConfig:
     agents: list[str] = field(default_factory=default_agents)
     names: dict[str, str] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    encoders: dict[str, str] = field(default_factory=dict)
     rewards: dict[str, dict[str, float]] = field(
         default_factory=lambda: {"self_evaluated": {}, "accuracy": {"accuracy": 1.0}}
     )
@@ -129,7 +136,7 @@ class CompareConfig:
             raise ValueError(
                 f"workers={self.workers}, trials={self.trials}: give at least 0 and 1."
             )
-        for name in (*self.options, *self.names):
+        for name in (*self.options, *self.names, *self.encoders):
             if name not in self.agents:
                 raise ValueError(f"{name!r} has settings but is not among agents={self.agents}.")
 
@@ -155,7 +162,12 @@ def compare(config: CompareConfig) -> int:
         for label, table in tables.items()
     }
     specs = [
-        AgentSpec(config.names.get(name, name), config.options.get(name, {}), label=name)
+        AgentSpec(
+            config.names.get(name, name),
+            config.options.get(name, {}),
+            label=name,
+            encoder=config.encoders.get(name, ""),
+        )
         for name in config.agents
     ]
     total = number_of_runs(specs, config.plan, rewards=len(rewards)) * len(tables)
@@ -172,12 +184,16 @@ def compare(config: CompareConfig) -> int:
             comparison = run_comparison(
                 specs,
                 splits[label],
+                encoded={
+                    name: encode_splits(table, splits[label], encoder=name, cache=cache_folder())
+                    for name in dict.fromkeys(config.encoders.values())
+                },
                 plan=config.plan,
                 folder=_below(config.runs, label, tables),
                 settings={
                     "table": table.fingerprint,
                     "rewards": rewards,
-                    "code": source_hash("agents", "envs", "rewards"),
+                    "code": source_hash("agents", "envs", "rewards", "adapters"),
                 },
                 workers=config.workers or os.cpu_count() or 1,
                 overwrite=config.overwrite,

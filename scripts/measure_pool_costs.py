@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -41,18 +41,24 @@ class Config:
         New tokens of a timed generation of one row; the time of the first one is taken off.
     threads
         CPU threads; 0 leaves it to torch.
+    clock
+        "wall", or "cpu" for the processor's seconds of one thread, which other work on the machine
+        does not lengthen.
     """
 
     pool: str = "default"
     output: str = "results/pool/profile.json"
     repeats: int = 5
-    tokens: int = 12
+    tokens: int = 8
     threads: int = 1
+    clock: Literal["wall", "cpu"] = "wall"
 
     def __post_init__(self) -> None:
         for name, least in (("repeats", 1), ("tokens", 2), ("threads", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: give at least {least}.")
+        if self.clock == "cpu" and self.threads != 1:
+            raise ValueError(f"clock='cpu' with threads={self.threads}: time one thread.")
 
 
 def measure(config: Config) -> None:
@@ -62,7 +68,9 @@ def measure(config: Config) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     spec = load_pool(config.pool)
-    bench = Bench(spec.base_model, spec.adapters, tokens=config.tokens)
+    if config.clock == "cpu" and torch.cuda.is_available():
+        raise ValueError("clock='cpu' would miss what the GPU does: take the wall's.")
+    bench = Bench(spec.base_model, spec.adapters, tokens=config.tokens, cpu=config.clock == "cpu")
     seconds: dict[str, dict[str, list[float]]] = {name: {} for name in spec.names}
     # The first round warms caches up and is not counted.
     for turn in tqdm(range(config.repeats + 1), unit="round"):
@@ -75,6 +83,7 @@ def measure(config: Config) -> None:
         "commit": commit(),
         "base_model": spec.base_model,
         "threads": torch.get_num_threads(),
+        "clock": config.clock,
         "processor": platform.machine(),
         "device": str(bench.model.device),
         "python": platform.python_version(),
@@ -101,6 +110,8 @@ class Bench:
         The pool's arms; all are loaded, since an operation's cost grows with what is there.
     tokens
         New tokens of a timed generation, at least 2.
+    cpu
+        Count the process's seconds on the processor instead of the wall's.
 
     Raises
     ------
@@ -108,13 +119,15 @@ class Bench:
         If no arm of the pool has weights.
     """
 
-    def __init__(self, base_model: str, adapters: Sequence[AdapterSpec], *, tokens: int) -> None:
+    def __init__(
+        self, base_model: str, adapters: Sequence[AdapterSpec], *, tokens: int, cpu: bool = False
+    ) -> None:
         from peft import PeftModel
 
         weighted = [adapter for adapter in adapters if adapter.path is not None]
         if not weighted:
             raise ValueError("the pool has no adapter with weights: there is nothing to time.")
-        self.tokens = tokens
+        self.tokens, self._now = tokens, time.process_time if cpu else time.perf_counter
         tokenizer: Any = load_tokenizer(base_model)
         self.model: Any = load_base_model(base_model)
         for adapter in weighted:
@@ -148,13 +161,13 @@ class Bench:
         with warnings.catch_warnings():  # deleting the active adapter is what is meant here
             warnings.simplefilter("ignore")
             self.model.delete_adapter(name)
-        spent = {"load": clock(lambda: self._load(adapter))}
+        spent = {"load": self._clock(lambda: self._load(adapter))}
         self.model.set_adapter(self._others[name])
-        spent["switch"] = clock(lambda: self.model.set_adapter(name))
+        spent["switch"] = self._clock(lambda: self.model.set_adapter(name))
         spent["decode_unmerged"] = self._decode()
-        spent["merge"] = clock(lambda: layers.merge_adapter([name], safe_merge=True))
+        spent["merge"] = self._clock(lambda: layers.merge_adapter([name], safe_merge=True))
         spent["decode"] = self._decode()
-        spent["unmerge"] = clock(layers.unmerge_adapter)
+        spent["unmerge"] = self._clock(layers.unmerge_adapter)
         return spent
 
     def _load(self, adapter: AdapterSpec) -> None:
@@ -163,8 +176,20 @@ class Bench:
 
     def _decode(self) -> float:
         """Time one more token: a generation of many, less one of a single token."""
-        first = clock(lambda: self._generate(1))
-        return max(clock(lambda: self._generate(self.tokens)) - first, 0.0) / (self.tokens - 1)
+        first = self._clock(lambda: self._generate(1))
+        return max(self._clock(lambda: self._generate(self.tokens)) - first, 0.0) / (
+            self.tokens - 1
+        )
+
+    def _clock(self, work: Callable[[], Any]) -> float:
+        """Return the seconds that something takes, the device's queue included."""
+        import torch
+
+        start = self._now()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return self._now() - start
 
     def _generate(self, tokens: int) -> None:
         """Generate exactly so many tokens greedily."""
@@ -178,17 +203,6 @@ class Bench:
                 do_sample=False,
                 pad_token_id=self._padding,
             )
-
-
-def clock(work: Callable[[], Any]) -> float:
-    """Return the seconds that something takes, the device's queue included."""
-    import torch
-
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def summary(seconds: Sequence[float]) -> Timing:

@@ -111,7 +111,7 @@ class RouteLLMConfig:
         for label in self.drawn:
             if label not in self.routers:
                 raise ValueError(
-                    f"drawn has {label!r}, which is not among the routers {list(self.routers)}."
+                    f"drawn names {label!r}, which is not among the routers {list(self.routers)}."
                 )
         known = [spec.name for spec in dataclasses.fields(RouterSpec)]
         for label, options in self.routers.items():

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from routing_gym.agents import AGENTS, make_agent
+from routing_gym.agents.bandit import Outcomes
 from routing_gym.agents.linucb import LinUCBAgent
 from routing_gym.agents.online_bandit import OnlineBandit
 from routing_gym.agents.projection import Projection
 from routing_gym.agents.squarecb import SquareCBAgent
-from tests.agents.bandits import behaviour
+from routing_gym.queries.registry import resolve
+from tests.agents.bandits import NAMES, behaviour, skip_without_peer
 
 RIGHT = np.eye(3, 4)  # the context of arm k
 
@@ -55,6 +58,31 @@ def test_one_round_equals_a_batch_of_one(agent_class: type[OnlineBandit]) -> Non
         )
     for name, values in single._learned().items():
         np.testing.assert_allclose(values, batched._learned()[name], atol=1e-9)
+
+
+ONLINE = [name for name in NAMES if issubclass(resolve(AGENTS, name, kind="agent"), OnlineBandit)]
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_rounds_are_learned_from_as_a_stream_is(name: str) -> None:
+    skip_without_peer(name)
+    online, streamed = (make_agent(name) for _ in range(2))
+    assert isinstance(online, OnlineBandit)
+    assert isinstance(streamed, OnlineBandit)
+    started(online), started(streamed)
+    rng = np.random.default_rng(2)
+    for number, context in enumerate(rng.normal(size=(40, 4))):
+        row, reward, single = np.array([number % 3]), rng.random(1), bool(number % 2)
+        if single:
+            online.learn_one(context, int(row[0]), reward=float(reward[0]), propensity=0.5)
+        else:
+            half = np.array([0.5])
+            online.learn_many(context[None], row, rewards=reward, propensities=half)
+        streamed._learn(Outcomes(context[None], row, reward, np.full((1, 3), 0.5)))
+        streamed.outcomes += 1
+    assert online.outcomes == 40
+    for key, values in streamed._learned().items():
+        np.testing.assert_allclose(online._learned()[key], values, atol=1e-9, err_msg=key)
 
 
 def test_a_late_outcome_is_learned_from_its_own_context() -> None:

@@ -13,8 +13,9 @@ import pytest
 from routing_gym.agents.best_single import BestSingleAgent
 from routing_gym.agents.random import RandomAgent
 from routing_gym.benchmark import execution
-from routing_gym.benchmark.execution import Job, frontier, learning_curve, run_job, run_jobs
+from routing_gym.benchmark.execution import Job, run_job, run_jobs
 from routing_gym.benchmark.runs import AgentSpec, RunRecord, Splits, read_record
+from routing_gym.benchmark.traces import frontier, learning_curve
 from tests.agents.problems import by_hand
 from tests.synthetic import identity_table
 

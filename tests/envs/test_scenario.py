@@ -15,7 +15,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from routing_gym.envs import ENVS, LIVE, ROUTING, VECTOR_ENVS
+from routing_gym.envs import ADAPTER_CACHE, DRIFT, ENVS, LIVE, PREFERENCE, ROUTING, VECTOR_ENVS
 from routing_gym.envs.data import RoutingData
 from routing_gym.envs.scenario import Scenario, Transition, require_count, require_number
 from routing_gym.envs.scenario_env import ScenarioEnv
@@ -36,6 +36,10 @@ scenarios = pytest.mark.parametrize("name", SCENARIOS)
 def options_of(name: str) -> dict[str, Any]:
     """The least that a scenario must be given to run on the identity problem."""
     options: dict[str, Any] = {"table": TABLE, "split": "test"}
+    if name in (ADAPTER_CACHE, DRIFT):
+        options |= {"length": 16}
+    if name == ADAPTER_CACHE:
+        options |= {"profile": dict.fromkeys(TABLE.adapters, 0.5)}
     if name == LIVE:
         options |= {"pool": ScriptedPool(TABLE.adapters), "evaluator": WordCount()}
         options |= {"reward": {"quality": 1.0}}
@@ -148,7 +152,7 @@ def test_a_lane_is_the_scalar_environment_of_its_seed(name: str) -> None:
     observations, _ = lanes.reset(seed=100)
     waiting = [twin.reset(seed=100 + lane)[0] for lane, twin in enumerate(twins)]
     rng = np.random.default_rng(1)
-    for _ in range(80):
+    for _ in range(50):
         np.testing.assert_array_equal(observations, waiting)
         masks = lanes.action_masks()
         np.testing.assert_array_equal(masks, [twin.action_masks() for twin in twins])
@@ -178,7 +182,7 @@ def test_trajectories_equal_gymnasiums(name: str) -> None:
     for seed in seeds:
         for one, other in zip(native.reset(seed=seed), looped.reset(seed=seed), strict=True):
             assert_same(one, other)
-        for _ in range(40):
+        for _ in range(20):
             actions = allowed(native.unwrapped.action_masks(), rng)
             for one, other in zip(native.step(actions), looped.step(actions), strict=True):
                 assert_same(one, other)
@@ -421,6 +425,16 @@ def test_a_step_has_no_loop_over_lanes(name: str) -> None:
     assert cost(4000) < 100 * cost(4)
 
 
+def test_stable_baselines_takes_no_vector_reward() -> None:
+    pytest.importorskip("stable_baselines3")
+    from routing_gym.envs.scenario_sb3 import ScenarioVecEnv
+
+    env = ScenarioVecEnv(lanes_of(PREFERENCE, reward_kind="vector"))
+    env.reset()
+    with pytest.raises(ValueError, match="make the scenario with a scalar reward"):
+        env.step(np.zeros(LANES, dtype=np.int64))
+
+
 class Counting(Scenario):
     """Each lane counts its steps; the action must be the count modulo 2, the third is the last."""
 
@@ -548,5 +562,3 @@ def test_right_options() -> None:
     assert require_count("slots", np.int64(3), most=3) == 3
     assert require_number("beta", 1) == 1.0
     assert isinstance(require_number("beta", np.float32(0.5)), float)
-
-

@@ -81,7 +81,7 @@ def test_only_what_decides_an_outcome_is_hashed() -> None:
     [
         (["--seeds", "[1, 1]"], 2, "must be different integers"),
         (["--headline", "other"], 2, "headline='other' is not among the routers"),
-        (["--drawn", "[other]"], 2, "drawn has 'other', which is not among the routers"),
+        (["--drawn", "[other]"], 2, "names 'other', which is not among the routers"),
         (["--names", "[]"], 2, "names is empty"),
         (["--names", "[mmlu]"], 1, "does not exist: pass --tables"),
         (["--routers", '{"stack": {"agent": "rigde"}}'], 1, "unknown agent 'rigde'"),
