@@ -44,6 +44,7 @@ compare: $(VENV)/core
 
 reports: $(VENV)/all
 	$(BIN)/python scripts/measure_memory.py
+	$(BIN)/python scripts/measure_pool_costs.py
 	$(BIN)/python scripts/report_pool.py
 	$(BIN)/python scripts/compare.py --config configs/compare.yaml
 	$(BIN)/python scripts/evaluate_evaluator.py

@@ -10,6 +10,7 @@ import numpy as np
 
 from routing_gym.agents.scenario_policy import ScenarioPolicy, best_allowed, require_parameter
 from routing_gym.envs.budget import BudgetScenario
+from routing_gym.envs.scenario import Scenario
 
 # prices of a unit of predicted cost in units of value
 _PRICES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0)
@@ -20,7 +21,7 @@ class BudgetRule(ScenarioPolicy):
     """Takes the highest predicted value less lambda times predicted cost, and refuses below 0.
 
     The observations begin with predicted values and predicted costs; these in units of the mean
-    cost of the dearest adapter, as the scenario's ``pace`` is. Subclasses say what lambda is.
+    cost of the dearest adapter. Subclasses say what lambda is.
     """
 
     needs: ClassVar[int] = 2
@@ -113,14 +114,11 @@ class BudgetScarcity(BudgetRule):
     Parameters
     ----------
     price
-        lambda where every query may have the dearest adapter; the one to tune.
+        lambda at the pace of a middling budget; the one to tune.
     """
 
     name: ClassVar[str] = "scarcity"
-    grid: ClassVar[tuple[float, ...]] = (
-        *(0.0, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05),
-        *(0.06, 0.08, 0.1, 0.13, 0.17, 0.22, 0.3),
-    )
+    grid: ClassVar[tuple[float, ...]] = _PRICES
 
     def __init__(self, price: float) -> None:
         self.fixed = require_parameter(self.name, "price", price)
@@ -140,7 +138,7 @@ class BudgetAdaptive(BudgetRule):
     Parameters
     ----------
     step
-        eta, the one to tune.
+        eta, the one to tune; costs count in units of the pace.
     first
         lambda at an episode's start.
     """
@@ -202,7 +200,8 @@ class BudgetResolving(BudgetRule):
 
     The certainty-equivalent policy, solved again at every step (Jasin & Kumar 2012, *A re-solving
     heuristic with bounded revenue loss for network revenue management*): lambda is the dual of
-    :math:`\max E[v_a]` subject to :math:`E[c_a] \le` pace, over the sample's predictions.
+    :math:`\max E[v_a]` subject to :math:`E[c_a]` at most the budget left per query,
+    over the sample's predictions.
 
     Parameters
     ----------
@@ -222,9 +221,15 @@ class BudgetResolving(BudgetRule):
             raise ValueError(f"sample has shape {sample.shape}, not (N, 2 K) with N above 0.")
         self._spending, self._prices = spending_curve(*np.split(sample, 2, axis=1))
 
+    def bind(self, scenario: Scenario) -> BudgetResolving:
+        """Note the unit of the pace besides the shapes."""
+        super().bind(scenario)
+        self._unit = float(cast(BudgetScenario, scenario).pace_unit)
+        return self
+
     def price(self, observations: np.ndarray) -> np.ndarray:
         """Interpolate the price that spends the pace."""
-        pace = self.state(observations, "pace")
+        pace = self.state(observations, "pace") * self._unit
         return self.factor * np.interp(pace, self._spending, self._prices)
 
 

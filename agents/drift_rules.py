@@ -210,7 +210,7 @@ class SlidingWindowRule(ForgettingLinUCBRule):
     name: ClassVar[str] = "sliding_window_linucb"
     grid: ClassVar[tuple[float, ...]] = (8, 16, 24, 32, 48, 64, 96)
 
-    def __init__(self, window: float = 32, *, alpha: float = 0.1, penalty: float = 1.0) -> None:
+    def __init__(self, window: float = 32, *, alpha: float = 0.15, penalty: float = 0.2) -> None:
         super().__init__(alpha=alpha, penalty=penalty)
         if window < 1 or window != int(window):
             raise ValueError(f"window={window} of rule {self.name!r} must be a whole number >= 1.")
@@ -254,7 +254,7 @@ class DiscountedRule(ForgettingLinUCBRule):
     name: ClassVar[str] = "discounted_linucb"
     grid: ClassVar[tuple[float, ...]] = (0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 1.0)
 
-    def __init__(self, gamma: float = 0.97, *, alpha: float = 0.1, penalty: float = 1.0) -> None:
+    def __init__(self, gamma: float = 0.97, *, alpha: float = 0.15, penalty: float = 0.2) -> None:
         super().__init__(alpha=alpha, penalty=penalty)
         if not 0 < gamma <= 1:
             raise ValueError(f"gamma={gamma} of rule {self.name!r} must be in (0, 1].")

@@ -77,7 +77,7 @@ def bandit_contest(settings: ContestSettings) -> ContestResult:
                 own=[entry.name for entry in entries if not entry.package],
                 unit="rounds",
                 quality="regret per round",
-                caption=f"{settings.repeats} streams each; medians, 95 % intervals; one CPU thread",
+                caption=f"{settings.repeats} streams each; median rates, mean regrets, 95 % intervals",
             )
         },
         versions=tuple(f"{package}: {version(package)}" for package in packages),

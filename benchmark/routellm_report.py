@@ -276,7 +276,9 @@ def draw_pgr(
     """
     shown = {headline, RANDOM, ORACLE, *(drawn or seeds[0])} & set(seeds[0])
     labels = sorted(shown, key=lambda label: -np.mean([run[label].apgr for run in seeds]))
-    routers = [label for label in labels if label not in (headline, ORACLE, RANDOM)]
+    routers = [
+        label for label in drawn or seeds[0] if label not in (headline, ORACLE, RANDOM)
+    ]  # in one order on every table, so that a router keeps its colour
     others = [colour for colour in ARM_COLOURS[1:] if colour != _HEADLINE]
     colours = {ORACLE: "#000000", RANDOM: "#9A9A9A", headline: _HEADLINE}
     colours |= {label: others[i % len(others)] for i, label in enumerate(routers)}

@@ -63,7 +63,7 @@ def rate_against_quality(
             right.set_title(f"{case}: {quality} (left is better)")
             right.set_xlim(left=0)
             left.set_yticks(range(len(shown)), [labels[name] for name in shown])
-            left.invert_yaxis()
+        panels[0, 0].invert_yaxis()  # all panels share it
         figure.suptitle(caption, fontsize=10)
         FigureCanvasAgg(figure)
         figure.savefig(path)

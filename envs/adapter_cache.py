@@ -57,7 +57,7 @@ class AdapterCacheScenario(Scenario):
         length: int = 64,
         slots: int = 2,
         stickiness: float = 0.8,
-        price_seconds: float = 1.0,
+        price_seconds: float = 1.5,
         eviction: Eviction = "lru",
         resident: Sequence[str] | None = None,
         profile: Profile | None = None,
@@ -243,10 +243,10 @@ class AdapterCacheEnv(ScenarioEnv):
     swap takes comes from the pool's profile (`scripts/measure_pool_costs.py`), what an answer is
     worth from the table.
 
-    A swap pays only over several queries. At the default price a swap of the embedded pool (about
-    a second) costs more than any one answer gains by it (the right adapter's reward is .43 to .68
-    above the base's, by domain) and less than a topic's five queries do: an agent that maximises
-    each step's reward never swaps, one that ignores the price always does, and both lose.
+    A swap pays only over several queries. At the default price a swap of the embedded pool (half
+    a second of one core) costs .8, which is more than the right adapter's answer gains over the
+    base's (.43 to .68 on average, by domain) and less than a topic's five queries do: an agent
+    that maximises each step's reward swaps too rarely, one that ignores the price too often.
 
     ## Action Space
 
@@ -261,8 +261,7 @@ class AdapterCacheEnv(ScenarioEnv):
     A float32 `Box` (D + 2K + 1,): the query's embedding, then
 
     * `resident_<adapter>`: 1 if it is in memory, else 0 (always 1 for those that need no slot);
-    * `recency_<adapter>`: its place by use, 1 the last used and 1/M the slot that goes first, 0
-      without a slot;
+    * `recency_<adapter>`: its place by use, 1 the last, 1/M the first to go, 0 without a slot;
     * `left`: the share of the episode's queries that is left, this one included.
 
     The topic is not given; it shows in the embedding.
@@ -285,14 +284,13 @@ class AdapterCacheEnv(ScenarioEnv):
 
     ## Episode End
 
-    Terminates after T queries. Episodes are never truncated. The last observation is that of the
-    query just answered.
+    Terminates after T queries, with the last query's observation; never truncated.
 
     ## Arguments
 
     ```python
     gym.make("RoutingGym/AdapterCache-v0", table="results/table", split="train",
-             slots=2, stickiness=0.8, price_seconds=1.0, eviction="lru")
+             slots=2, stickiness=0.8, price_seconds=1.5, eviction="lru")
     ```
 
     ## Version History

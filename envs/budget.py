@@ -16,7 +16,7 @@ from routing_gym.envs.scenario_vector import ScenarioVectorEnv
 from routing_gym.envs.streams import LaneStreams
 
 HARD = 3  # the highest complexity
-PACE_LIMIT = 2.0  # twice what the dearest adapter spends; more makes no difference
+PACE_LIMIT = 4.0  # more money than this per query makes no difference
 
 
 class BudgetScenario(Scenario):
@@ -69,6 +69,8 @@ class BudgetScenario(Scenario):
                 f"budget_low={budget_low} with horizon={horizon} leaves {smallest:.3g}, less than "
                 f"any adapter's mean cost ({self.mean_costs.min():.3g}): raise one of them."
             )
+        # what a middling budget has for each query, over the mean cost of the dearest adapter
+        self.pace_unit = (self.budget_low + self.budget_high) / 2
         self.hard = _hard(data.complexity, self.costs)
         self._names = np.array(self.action_names, dtype=object)
 
@@ -126,7 +128,7 @@ class BudgetScenario(Scenario):
         states = np.empty((len(lanes), 3))
         states[:, 0] = left / self.budgets[lanes]
         states[:, 1] = queries / self.horizon
-        pace = left / (np.maximum(queries, 1) * self.dearest)
+        pace = left / (np.maximum(queries, 1) * self.dearest * self.pace_unit)
         states[:, 2] = np.minimum(np.where(queries > 0, pace, 0.0), PACE_LIMIT)
         return states
 
@@ -212,8 +214,8 @@ class BudgetEnv(ScenarioEnv):
 
     A float32 `Box` (D + 3,): the query's embedding, then `budget_left` (as a share of the
     episode's budget), `episode_left` (the share of the T queries still to be answered, this one
-    included) and `pace` (the budget left per query still to come, over the mean cost of the dearest
-    adapter; at most 2).
+    included) and `pace` (the budget left per query still to come, over what an episode with a
+    middling budget, halfway between the bounds, begins with; at most 4).
 
     ## Rewards
 

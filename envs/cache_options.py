@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def swap_seconds_of(
                 f"profile={profile!r} must be a path, a PoolProfile, or adapter -> seconds."
             )
         if not isinstance(profile, PoolProfile):
-            profile = PoolProfile.load(DEFAULT_PROFILE if profile is None else profile)
+            profile = PoolProfile.load(DEFAULT_PROFILE if profile is None else Path(profile))
         seconds = profile.swap_seconds(swapped)
     found = np.array([seconds.get(name, 0.0) for name in adapters])
     if not np.isfinite(found).all():

@@ -16,6 +16,7 @@ from routing_gym.benchmark.provenance import provenance
 from routing_gym.benchmark.report import csv_text, figures_table, write_report
 from routing_gym.benchmark.speed import Contest, ContestResult, ContestSettings
 from routing_gym.benchmark.statistics import Interval
+from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.registry import resolve
 from routing_gym.scripts.command import run_command, save_resolved
 
@@ -85,6 +86,7 @@ def measure(config: SpeedConfig) -> None:
         figures=figures,
         markdown="\n\n".join([_heading(), *(result.section for result in results)]),
         command=provenance(
+            table_hash=OutcomeTable.load(config.table).fingerprint,
             seeds=[config.seed],
             extra=[f"repeats: {config.repeats}", *_versions(results)],
         ),

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from routing_gym.adapters import embedding, embedding_cache, encoder
+from routing_gym.adapters import embedding, encoder
 from routing_gym.adapters.base_model import cache_folder
 from routing_gym.adapters.embedding import ENCODERS, JOINT
 from routing_gym.agents import AGENTS
@@ -245,7 +245,8 @@ def source_files(routers: dict[str, RouterSpec]) -> list[Path]:
     """List the modules that decide a seed's outcome; finished seeds are kept while they stay equal.
 
     These are the study's own, the classes of the routers' agents with their bases and settings,
-    and the encoders. Outside code is not followed.
+    and the encoders. Outside code is not followed, nor what only hands vectors on: the registry of
+    encoders, their cache.
 
     Parameters
     ----------
@@ -253,17 +254,11 @@ def source_files(routers: dict[str, RouterSpec]) -> list[Path]:
         Label -> router.
     """
     modules = {routellm_study, routellm_table, routellm_observations}
-    modules |= {
-        cost_quality,
-        published_metrics,
-        routing_metrics,
-        embedding,
-        embedding_cache,
-        encoder,
-    }
+    modules |= {cost_quality, published_metrics, routing_metrics, encoder}
     for spec in routers.values():
         names = {part: ENCODERS[part] for part in spec.encoder.split(JOINT) if part in ENCODERS}
         modules |= {_module_of(resolve(ENCODERS, name, kind="encoder")) for name in names}
+        modules.discard(embedding)
         if spec.agent:
             agent = resolve(AGENTS, spec.agent, kind="agent")
             bases = {*agent.__mro__, *agent.config_class.__mro__}

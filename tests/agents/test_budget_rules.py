@@ -70,10 +70,10 @@ def test_prices_by_hand() -> None:
         (BudgetStatic(0.3), [0.3, 0.3]),
         # budget left 1, episode left 1; then 1/2 and 3/4 on the lane that paid 20 of 40
         (BudgetPacing(0.3), [0.3 * 0.75 / 0.5, 0.3 * 0.75]),
-        # pace 20/60 and 40/60
-        (BudgetScarcity(0.3), [0.9, 0.45]),
-        # rho = .5; one lane spent 1, the other nothing
-        (BudgetAdaptive(0.2, first=0.3), [0.3 + 0.2 * 0.5, 0.3 - 0.2 * 0.5]),
+        # pace 20/30 and 40/30 of the first
+        (BudgetScarcity(0.3), [0.45, 0.225]),
+        # rho = 1; one lane spent 2, the other nothing
+        (BudgetAdaptive(0.2, first=0.3), [0.3 + 0.2, 0.3 - 0.2]),
     ]
     for policy, prices in expected:
         rule, env = bound_to(policy, **options)
@@ -130,8 +130,8 @@ def test_planning_beats_greed_even_with_hindsight() -> None:
     static, pacing = tuned(BudgetStatic, BudgetStatic.grid), tuned(BudgetPacing, BudgetPacing.grid)
     scarcity = tuned(BudgetScarcity, BudgetScarcity.grid)
     assert greedy <= oracle + 1e-9
-    assert oracle * 1.05 < static < pacing < scarcity
-    assert scarcity < hindsight_returns(env, episodes=200, seed=1).mean()
+    assert oracle * 1.05 < static < min(pacing, scarcity)
+    assert max(pacing, scarcity) < hindsight_returns(env, episodes=200, seed=1).mean()
     assert tuned(BudgetAdaptive, BudgetAdaptive.grid) > oracle * 1.05
 
 

@@ -173,7 +173,7 @@ def test_who_notices_an_exchange_earns_more() -> None:
     informed = mean_reward(InformedGreedyRule(), env)
     oracle = mean_reward(ChangeAwareOracleRule(), env)
     assert static < informed <= oracle
-    for rule in (SlidingWindowRule(32), DiscountedRule(0.97)):
+    for rule in (SlidingWindowRule(32, penalty=0.1), DiscountedRule(0.95, penalty=0.1)):
         assert mean_reward(rule, env) > static + 0.3 * (informed - static)
     assert max(mean_reward(TrackingRule(kappa), env) for kappa in TrackingRule.grid) > static
 

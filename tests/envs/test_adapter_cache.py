@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 
 from routing_gym.adapters.profile import PoolProfile, Timing
 from routing_gym.envs.adapter_cache import AdapterCacheEnv, AdapterCacheVectorEnv
 from routing_gym.envs.data import RoutingData
-from routing_gym.envs.topics import Topics
 from tests.synthetic import identity_table
 
 NAMES = ("base", "a", "b", "c")
@@ -168,12 +168,6 @@ def test_topics_stick(stickiness: float) -> None:
     if stickiness < 1:  # from "x", whose others are "y" and "z" at two to one
         left = domains[1:][(domains[:-1] == "x") & ~kept]
         assert (left == "y").mean() == pytest.approx(2 / 3, abs=0.05)
-    # Every query of the split comes up.
-    assert len(np.unique(env.scenario.topics._order)) == len(data)
-
-
-def test_one_topic_is_always_kept() -> None:
-    assert Topics(np.array(["d", "d"])).sticky(0.3).tolist() == [[1.0]]
 
 
 def test_nothing_of_an_answer_is_seen() -> None:
@@ -255,3 +249,27 @@ def test_costs_that_were_not_measured() -> None:
     unscored = by_hand(scores={"quality": np.full((1, 4), np.nan, dtype=np.float32)})
     with pytest.raises(ValueError, match="value='quality' is not finite"):
         env_of(data=unscored, value="quality")
+
+
+def test_chosen_eviction_passes_the_checkers_and_is_the_same_in_lanes() -> None:
+    sb3 = pytest.importorskip("stable_baselines3.common.env_checker")
+    options: dict[str, Any] = {"table": TABLE, "length": 9, "eviction": "chosen"}
+    options["profile"] = dict.fromkeys(TABLE.adapters, 0.3)
+    env = AdapterCacheEnv(**options)
+    check_env(env, skip_render_check=True)
+    sb3.check_env(env)
+    native, twins = AdapterCacheVectorEnv(3, **options), [AdapterCacheEnv(**options) for _ in "abc"]
+    observations, _ = native.reset(seed=5)
+    for lane, twin in enumerate(twins):
+        np.testing.assert_array_equal(twin.reset(seed=5 + lane)[0], observations[lane])
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        masks = native.action_masks()
+        actions = np.where(masks, rng.random(masks.shape), -1).argmax(axis=1)
+        observations, rewards, terminated, *_ = native.step(actions)
+        for lane, twin in enumerate(twins):
+            np.testing.assert_array_equal(twin.action_masks(), masks[lane])
+            seen, reward, ended, *_ = twin.step(int(actions[lane]))
+            seen = twin.reset()[0] if ended else seen
+            np.testing.assert_array_equal(seen, observations[lane])
+            assert (reward, ended) == (rewards[lane], terminated[lane])

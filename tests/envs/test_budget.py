@@ -36,12 +36,12 @@ def test_an_episode_by_hand() -> None:
     env = BudgetEnv(data=by_hand(), horizon=4, budget_low=0.5, budget_high=0.5)
     observation, info = env.reset()
     assert info["budget"] == 20
-    assert observation.tolist() == [1, 0, 1, 1, 0.5]
+    assert observation.tolist() == [1, 0, 1, 1, 1]
     assert env.action_masks().tolist() == [True, True, True]
     observation, reward, *_, info = env.step(1)
     assert reward == 1.0
     assert (info["spent"], info["budget_left"], info["accuracy"]) == (10, 0.5, 1)
-    np.testing.assert_allclose(observation[2:], [0.5, 0.75, 10 / (3 * 10)])
+    np.testing.assert_allclose(observation[2:], [0.5, 0.75, 10 / (3 * 10) / 0.5])
     _, reward, *_, info = env.step(2)
     assert (reward, info["adapter"], info["refused"], info["spent"]) == (0, "refuse", 1, 0)
     _, reward, *_, info = env.step(0)
@@ -70,9 +70,9 @@ def test_an_answer_that_costs_more_than_is_left_is_lost() -> None:
 
 
 def test_pace_is_capped() -> None:
-    env = BudgetEnv(data=by_hand(), horizon=4, budget_low=0.9, budget_high=0.9)
+    env = BudgetEnv(data=by_hand(), horizon=8, budget_low=0.9, budget_high=0.9)
     env.reset()
-    for _ in range(3):
+    for _ in range(7):
         observation, *_ = env.step(2)
     assert observation[-1] == PACE_LIMIT
 

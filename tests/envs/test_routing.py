@@ -25,7 +25,7 @@ def table() -> OutcomeTable:
     return identity_table(n=60, k=4, d=8)
 
 
-@pytest.mark.parametrize("name", ENVS)
+@pytest.mark.parametrize("name", [ROUTING])
 @pytest.mark.parametrize("observation", ["embedding", "index"])
 def test_passes_the_checkers_without_warnings(
     table: OutcomeTable, name: str, observation: str

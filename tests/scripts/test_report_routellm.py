@@ -67,9 +67,9 @@ def test_only_what_decides_an_outcome_is_hashed() -> None:
 
     simple = hashed(agent="ridge", encoder="surface")
     assert {"agents/ridge.py", "agents/value_agent.py", "agents/agent.py"} <= simple
-    assert {"adapters/surface.py", "adapters/embedding.py"} <= simple
+    assert {"adapters/surface.py", "adapters/encoder.py"} <= simple
     assert {"benchmark/routellm_study.py", "benchmark/routellm_table.py"} <= simple
-    assert not simple & {"agents/__init__.py", "agents/ppo.py", "agents/knn.py"}
+    assert not simple & {"agents/__init__.py", "agents/knn.py", "adapters/embedding.py"}
     assert "adapters/tfidf.py" not in simple
     joined = hashed(agent="forest", encoder="tfidf+surface")
     assert {"agents/forest.py", "adapters/tfidf.py"} <= joined
