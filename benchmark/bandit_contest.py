@@ -77,7 +77,8 @@ def bandit_contest(settings: ContestSettings) -> ContestResult:
                 own=[entry.name for entry in entries if not entry.package],
                 unit="rounds",
                 quality="regret per round",
-                caption=f"{settings.repeats} streams each; median rates, mean regrets, 95 % intervals",
+                caption=f"{settings.repeats} streams each; median rates, "
+                "mean regrets with 95 % intervals",
             )
         },
         versions=tuple(f"{package}: {version(package)}" for package in packages),

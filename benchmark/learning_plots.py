@@ -93,7 +93,7 @@ def regret_curves(curves: Sequence[LearningCurve], *, path: Path, caption: str) 
     """
     agents = [curve.agent for curve in curves]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 5.2), layout="constrained")
+        figure = Figure(figsize=(8.6, _height(len(curves))), layout="constrained")
         axes = figure.subplots()
         for curve in curves:
             if curve.regret is not None:
@@ -125,7 +125,7 @@ def profiles(
     levels = np.linspace(0, 1, 101)
     ranked = sorted(scores, key=lambda agent: -float(scores[agent].mean()))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 5.2), layout="constrained")
+        figure = Figure(figsize=(8.6, _height(len(scores))), layout="constrained")
         axes = figure.subplots()
         for place, agent in enumerate(ranked):
             style = line_style(agent, list(scores))
@@ -158,7 +158,7 @@ def cost_accuracy(
     """
     ranked = sorted(found, key=lambda agent: -float(found[agent].aiq.mean()))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.2, 5.6), layout="constrained")
+        figure = Figure(figsize=(9.2, _height(len(found))), layout="constrained")
         axes = figure.subplots()
         for agent in ranked:
             curve, style = found[agent], line_style(agent, list(found))
@@ -176,6 +176,11 @@ def cost_accuracy(
 
 _TICKS = (0.02, 0.05, 0.1, 0.2, 0.4, 1, 2, 5, 10, 20, 50, 100)
 _LEVELS = {"oracle": ":", "best_single": "--", "task_lookup": "-."}
+
+
+def _height(entries: int) -> float:
+    """Return the inches that a legend of so many entries beside the axes needs."""
+    return max(5.2, 0.9 + 0.195 * entries)
 
 
 def _share_axis(axes: Axes, curves: Sequence[LearningCurve], cells: int) -> None:

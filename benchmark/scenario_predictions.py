@@ -23,8 +23,8 @@ def predicted_splits(
 
     A query of the train split is predicted by a ridge regression on the other folds, so that what
     is seen of it there is as wrong as it will be on new queries; validation and test are predicted
-    by a regression on the whole train split. Penalties are chosen by generalised cross-validation
-    on what a regression was fitted to. Predictions are clipped to the range of the train split.
+    by a regression on the whole train split. Penalties are chosen once, by generalised
+    cross-validation on the train split. Predictions are clipped to the range of the train split.
 
     Parameters
     ----------
@@ -67,18 +67,21 @@ def _predicted(splits: Splits, target: Target, fold_of: np.ndarray) -> list[np.n
     """Predict one target on the three splits, float64 (n, K) each."""
     train = replace(splits.train, rewards=np.asarray(target(splits.train), dtype=np.float32))
     low, high = train.rewards.min(axis=0), train.rewards.max(axis=0)
+    model = _fitted(train, splits.blocks)
+    others = [model.values(data.observations) for data in (splits.validation, splits.test)]
     out_of_fold = np.empty(train.rewards.shape)
     for fold in range(int(fold_of.max()) + 1):
         held = fold_of == fold
-        model = _fitted(train.take(np.flatnonzero(~held)), splits.blocks)
-        out_of_fold[held] = model.values(train.observations[held])
-    model = _fitted(train, splits.blocks)
-    others = [model.values(data.observations) for data in (splits.validation, splits.test)]
+        part = train.take(np.flatnonzero(~held))
+        fold_model = _fitted(part, splits.blocks, penalties=model.block_penalties)
+        out_of_fold[held] = fold_model.values(train.observations[held])
     return [np.clip(values, low, high) for values in (out_of_fold, *others)]
 
 
-def _fitted(train: RoutingData, blocks: tuple[int, ...]) -> RidgeAgent:
-    """Fit a regression; cross-validation on its own queries chooses the penalties."""
-    model = RidgeAgent(blocks=blocks, criterion="gcv")
+def _fitted(
+    train: RoutingData, blocks: tuple[int, ...], *, penalties: tuple[float, ...] = ()
+) -> RidgeAgent:
+    """Fit a regression; without penalties, cross-validation on its own queries chooses them."""
+    model = RidgeAgent(blocks=blocks, block_penalties=penalties, criterion="gcv")
     model.train(train, validation=train, seed=0)
     return model

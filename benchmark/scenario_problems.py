@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -70,39 +70,52 @@ class RuleFamily:
 
 
 @dataclass(frozen=True)
-class ScenarioProblem:
-    """A scenario with everything that the study needs of it.
+class ScenarioData:
+    """A scenario's lanes on each split: all that training needs, and processes can exchange.
 
     Parameters
     ----------
     name
         As in the names of figures.
     env_class
-        Its lanes.
+        The lanes.
     splits
-        The table under its reward, observed through predictions.
+        The table under the scenario's reward, observed through predictions.
     options
-        Of the environment, for each split.
-    rules
-        Label -> family.
-    episode_steps
-        Steps of an episode; the most where it varies.
-    bound
-        The hindsight bound; None where there is none.
+        Of the environment.
     """
 
     name: str
     env_class: type[ScenarioVectorEnv]
     splits: Splits
-    options: Mapping[str, Options]
-    rules: Mapping[str, RuleFamily]
-    episode_steps: int
-    bound: Bound | None = field(default=None)
+    options: Options
 
     def lanes(self, split: str, count: int) -> ScenarioVectorEnv:
         """Make lanes of a split that leave out the names of queries."""
         data: RoutingData = getattr(self.splits, split)
-        return self.env_class(count, data=data, lean=True, **self.options[split])
+        return self.env_class(count, data=data, lean=True, **self.options)
+
+
+@dataclass(frozen=True)
+class ScenarioProblem:
+    """A scenario with everything that the study needs of it.
+
+    Parameters
+    ----------
+    data
+        Its lanes.
+    rules
+        Label -> family.
+    bound
+        The hindsight bound; None where it is the return of `bound_rule`, or there is none.
+    bound_rule
+        The privileged rule that no policy can exceed; empty where there is none.
+    """
+
+    data: ScenarioData
+    rules: Mapping[str, RuleFamily]
+    bound: Bound | None = None
+    bound_rule: str = ""
 
 
 def make_problem(name: str, splits: Splits, options: Options | None = None) -> ScenarioProblem:
@@ -153,10 +166,7 @@ def _budget(splits: Splits, options: dict[str, Any]) -> ScenarioProblem:
     options = {"mean_costs": means.tolist()} | options
     sample = seen.train.observations
     return ScenarioProblem(
-        name="budget",
-        env_class=BudgetVectorEnv,
-        splits=seen,
-        options=dict.fromkeys(_SPLITS, options),
+        ScenarioData("budget", BudgetVectorEnv, seen, options),
         rules={
             "greedy": RuleFamily(BudgetGreedy),
             "static": _family(BudgetStatic),
@@ -168,20 +178,16 @@ def _budget(splits: Splits, options: dict[str, Any]) -> ScenarioProblem:
             ),
             "greedy_oracle": RuleFamily(BudgetOracle, privileged=True),
         },
-        episode_steps=options.get("horizon", 32),
         bound=hindsight_budget.hindsight_returns,
     )
 
 
 def _cache(splits: Splits, options: dict[str, Any]) -> ScenarioProblem:
     """Prepare AdapterCache-v0."""
+    seen = predicted_splits(splits, targets=[_value(options.get("value", "reward"))])
     return ScenarioProblem(
-        name="adapter_cache",
-        env_class=AdapterCacheVectorEnv,
-        splits=predicted_splits(splits, targets=[_value(options.get("value", "reward"))]),
-        options=dict.fromkeys(_SPLITS, options),
+        ScenarioData("adapter_cache", AdapterCacheVectorEnv, seen, options),
         rules={name: _family(rule) for name, rule in CACHE_RULES.items()},
-        episode_steps=options.get("length", 64),
         bound=hindsight_cache.hindsight_returns,
     )
 
@@ -200,11 +206,9 @@ def _cascade(splits: Splits, options: dict[str, Any]) -> ScenarioProblem:
         )
         for by in ORDERS
     }
+    seen = predicted_splits(splits, targets=[_value(value), prices])
     return ScenarioProblem(
-        name="cascade",
-        env_class=CascadeVectorEnv,
-        splits=predicted_splits(splits, targets=[_value(value), prices]),
-        options=dict.fromkeys(_SPLITS, options),
+        ScenarioData("cascade", CascadeVectorEnv, seen, options),
         rules={
             "greedy": RuleFamily(CascadeGreedy),
             **thresholds,
@@ -214,20 +218,18 @@ def _cascade(splits: Splits, options: dict[str, Any]) -> ScenarioProblem:
             "pandora": _family(CascadePandora),
             "oracle": RuleFamily(CascadeOracle, privileged=True),
         },
-        episode_steps=splits.train.rewards.shape[1] + 1,
+        bound_rule="oracle",
     )
 
 
 def _drift(splits: Splits, options: dict[str, Any]) -> ScenarioProblem:
     """Prepare Drift-v0; feedback is what rewards differ by from the predictions."""
     options = {"expected": "observations"} | options
+    seen = predicted_splits(splits, targets=[_value("reward")])
     return ScenarioProblem(
-        name="drift",
-        env_class=DriftVectorEnv,
-        splits=predicted_splits(splits, targets=[_value("reward")]),
-        options=dict.fromkeys(_SPLITS, options),
+        ScenarioData("drift", DriftVectorEnv, seen, options),
         rules={name: _family(rule) for name, rule in DRIFT_RULES.items()},
-        episode_steps=options.get("length", 128),
+        bound_rule="change_aware_oracle",
     )
 
 
@@ -239,17 +241,14 @@ def _preference(splits: Splits, options: dict[str, Any]) -> ScenarioProblem:
         return lambda data: PreferenceScenario(data, **options).values[:, :, place]
 
     rules = (WeightedPredictions, StaticWeights, PreferenceOracle)
+    seen = predicted_splits(splits, targets=[metric(m) for m in range(probe.num_metrics)])
     return ScenarioProblem(
-        name="preference",
-        env_class=PreferenceVectorEnv,
-        splits=predicted_splits(splits, targets=[metric(m) for m in range(probe.num_metrics)]),
-        options=dict.fromkeys(_SPLITS, options),
+        ScenarioData("preference", PreferenceVectorEnv, seen, options),
         rules={rule.name: _family(rule) for rule in rules},
-        episode_steps=1,
+        bound_rule=PreferenceOracle.name,
     )
 
 
-_SPLITS = ("train", "validation", "test")
 PROBLEMS: tuple[str, ...] = ("budget", "adapter_cache", "cascade", "drift", "preference")
 
 

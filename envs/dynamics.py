@@ -8,6 +8,9 @@ seed, meet the same queries, and a step of many lanes needs no loop over them.
 
 from __future__ import annotations
 
+import mmap
+import os
+from functools import cached_property
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -41,9 +44,12 @@ def mix(values: np.ndarray) -> np.ndarray:
     np.ndarray
         uint64, same shape.
     """
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    values = values ^ (values >> np.uint64(30))  # a new array, then changed in place
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(0x94D049BB133111EB)
+    values ^= values >> np.uint64(31)
+    return values
 
 
 def stream_keys(seed: int, lanes: int = 1) -> np.ndarray:
@@ -119,9 +125,14 @@ class RoutingDynamics:
             self._embeddings = data.observations
             return
         self._cells = np.stack([c.ravel() for c in _columns(data)], axis=1)  # (N K, C)
+        self._rewards = np.ascontiguousarray(data.rewards).ravel()  # (N K,): one line per look-up
         self._embeddings = np.ascontiguousarray(data.observations, dtype=np.float32)
-        self._context = {
-            name: getattr(data, source).astype(kind) for name, (source, kind) in _NAMED.items()
+
+    @cached_property
+    def _context(self) -> dict[str, np.ndarray]:
+        """Every query's names, made when somebody asks: a million strings take their time."""
+        return {
+            name: getattr(self.data, source).astype(kind) for name, (source, kind) in _NAMED.items()
         }
 
     @property
@@ -158,6 +169,8 @@ class RoutingDynamics:
         """
         if self.observation == "index":
             return rows.copy() if isinstance(rows, np.ndarray) else np.int64(rows)
+        if self._mapped and isinstance(rows, np.ndarray):
+            return _read_rows(self._embeddings, rows).astype(np.float32)
         taken = self._embeddings.take(rows, axis=0)  # a copy, for one row too
         return np.array(taken, dtype=np.float32) if self._mapped else taken
 
@@ -181,8 +194,54 @@ class RoutingDynamics:
             return {name: values.take(rows) for name, values in self._context.items()}
         return {name: values.item(rows) for name, values in self._context.items()}
 
+    def reward(self, rows: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Look up the rewards alone.
+
+        Parameters
+        ----------
+        rows, actions
+            Query numbers and adapter numbers, int64 (L,).
+
+        Returns
+        -------
+        np.ndarray
+            float64 (L,).
+        """
+        if self._mapped:
+            return np.array(self.data.rewards[rows, actions], dtype=np.float64)
+        return self._rewards.take(rows * self.num_adapters + actions).astype(np.float64)
+
+    def measures(self, rows: Any, actions: Any) -> tuple[Any, dict[str, Any]]:
+        """Look up what is a number: the rewards, and what they were made of.
+
+        Parameters
+        ----------
+        rows, actions
+            Query numbers and adapter numbers, int or int64 (L,).
+
+        Returns
+        -------
+        tuple
+            The rewards, and ``oracle_reward``, ``regret``, ``accuracy`` and the dictionaries
+            ``scores`` and ``cost``; every leaf is a float, or float64 (L,).
+        """
+        values: Any = self._gather(rows, actions)
+        if isinstance(rows, np.ndarray):
+            values = values.T.astype(np.float64, order="C")  # (C, L)
+        else:
+            values = values.tolist()
+        reward, oracle, accuracy = values[:3]
+        first_cost = 3 + len(self.score_names)
+        return reward, {
+            "oracle_reward": oracle,
+            "regret": oracle - reward,
+            "accuracy": accuracy,
+            "scores": dict(zip(self.score_names, values[3:first_cost], strict=True)),
+            "cost": dict(zip(self.cost_names, values[first_cost:], strict=True)),
+        }
+
     def outcome(self, rows: Any, actions: Any) -> tuple[Any, dict[str, Any]]:
-        """Look up what the chosen adapters' answers were worth.
+        """Look up what the chosen adapters' answers were worth, and name everything.
 
         Parameters
         ----------
@@ -193,42 +252,47 @@ class RoutingDynamics:
         -------
         tuple
             The rewards, and the info: ``action``, ``adapter``, the context of the queries,
-            ``oracle_reward``, ``regret``, ``accuracy``, and the dictionaries ``scores`` and
-            ``cost``; every leaf is a Python number or str, or float64, int64 or object (L,).
+            and what `measures` says; every leaf is a Python number or str, or float64, int64 or
+            object (L,).
         """
-        values: Any = self._gather(rows, actions)
+        reward, measured = self.measures(rows, actions)
         if isinstance(rows, np.ndarray):
-            values = np.ascontiguousarray(values.T)  # (C, L)
             named = {"action": actions.copy(), "adapter": self._adapters.take(actions)}
         else:
-            values = values.tolist()
             named = {"action": int(actions), "adapter": self._adapters[actions]}
-        reward, oracle, regret, accuracy = values[:4]
-        first_cost = 4 + len(self.score_names)
-        info = named | self.context(rows)
-        info |= {"oracle_reward": oracle, "regret": regret, "accuracy": accuracy}
-        info["scores"] = dict(zip(self.score_names, values[4:first_cost], strict=True))
-        info["cost"] = dict(zip(self.cost_names, values[first_cost:], strict=True))
-        return reward, info
+        return reward, named | self.context(rows) | measured
 
     def _gather(self, rows: Any, actions: Any) -> np.ndarray:
-        """Return float64 (C,) or (L, C): every column of some cells."""
+        """Return (C,) or (L, C): every column of some cells."""
         if not self._mapped:
             return self._cells.take(rows * self.num_adapters + actions, axis=0)
         data, lanes = self.data, np.atleast_1d(rows)
-        rewards = np.array(data.rewards[lanes], dtype=np.float64)  # (L, K)
+        rewards = np.array(data.rewards[lanes])  # (L, K)
         chosen = rewards[np.arange(len(lanes)), actions]
-        oracle = rewards.max(axis=1)
         others = [data.accuracy, *data.scores.values(), *data.costs.values()]
-        columns = [chosen, oracle, oracle - chosen, *(c[lanes, actions] for c in others)]
+        columns = [chosen, rewards.max(axis=1), *(c[lanes, actions] for c in others)]
         cells = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
         return cells if isinstance(rows, np.ndarray) else cells[0]
 
 
+def _read_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Read rows (L,) of a mapped matrix from its file, past the mapping.
+
+    A row that is read through the mapping makes up to 2 MB around it resident, so that a few
+    thousand random rows bring in a whole file; reading costs half a microsecond more per row.
+    """
+    whole = isinstance(values, np.memmap) and isinstance(values.base, mmap.mmap)
+    if not whole or not hasattr(os, "pread") or not values.flags.c_contiguous:
+        return values.take(rows, axis=0)
+    assert isinstance(values, np.memmap)
+    size, start = values.shape[1] * values.itemsize, values.offset
+    with open(str(values.filename), "rb", buffering=0) as file:
+        number = file.fileno()
+        parts = [os.pread(number, size, start + size * row) for row in rows.tolist()]
+    return np.frombuffer(b"".join(parts), dtype=values.dtype).reshape(len(rows), -1)
+
+
 def _columns(data: RoutingData) -> list[np.ndarray]:
-    """List what is known of every cell, float64 (N, K) each."""
+    """List what is known of every cell, (N, K) each; stacked, they take their common type."""
     oracle = np.broadcast_to(data.rewards.max(axis=1, keepdims=True), data.rewards.shape)
-    regret = oracle.astype(np.float64) - data.rewards
-    columns = [data.rewards, oracle, regret, data.accuracy]
-    columns += [*data.scores.values(), *data.costs.values()]
-    return [column.astype(np.float64) for column in columns]
+    return [data.rewards, oracle, data.accuracy, *data.scores.values(), *data.costs.values()]

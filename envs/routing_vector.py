@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -17,6 +17,9 @@ from routing_gym.envs.source import routing_data
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.rewards.reward import RewardFunction
 
+InfoLevel = Literal["full", "light", "none"]
+INFO_LEVELS: tuple[InfoLevel, ...] = ("full", "light", "none")
+
 
 class RoutingVectorEnv(VectorEnv[Any, Any, np.ndarray]):
     """L lanes of `RoutingEnv`, stepped at once; lane i with seed s + i is that environment.
@@ -28,6 +31,8 @@ class RoutingVectorEnv(VectorEnv[Any, Any, np.ndarray]):
     with its ``_name`` mask), and the answered queries' observations are in ``info["final_obs"]``
     (L, ...). No returned array is ever reused.
 
+    All that is several times the cost of the step itself; ``info`` says how much of it is wanted.
+
     Parameters
     ----------
     num_envs
@@ -36,6 +41,11 @@ class RoutingVectorEnv(VectorEnv[Any, Any, np.ndarray]):
         As for `RoutingEnv`.
     render_mode
         ``None``; lanes are not rendered.
+    info
+        ``"full"``: everything, as ``SyncVectorEnv`` has it. ``"light"``: numbers only,
+        ``info["final_info"]`` with ``action``, ``oracle_reward``, ``regret``, ``accuracy``,
+        ``scores`` and ``cost``, without masks, as every lane ends in every step; no names and no
+        ``final_obs``, which the step before has returned. ``"none"``: an empty dictionary.
 
     Raises
     ------
@@ -58,7 +68,10 @@ class RoutingVectorEnv(VectorEnv[Any, Any, np.ndarray]):
         reward: RewardFunction | Mapping[str, float] | None = None,
         observation: Observation = "embedding",
         render_mode: str | None = None,
+        info: InfoLevel = "full",
     ) -> None:
+        if info not in INFO_LEVELS:
+            raise ValueError(f"info={info!r} must be one of {INFO_LEVELS}.")
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} must be at least 1.")
         if render_mode is not None:
@@ -66,6 +79,7 @@ class RoutingVectorEnv(VectorEnv[Any, Any, np.ndarray]):
         priced = routing_data(table, data=data, split=split, reward=reward)
         self.dynamics = RoutingDynamics(priced, observation=observation)
         self.num_envs = num_envs
+        self.info_level: InfoLevel = info
         self.single_observation_space = self.dynamics.observation_space
         self.single_action_space = self.dynamics.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -78,6 +92,11 @@ class RoutingVectorEnv(VectorEnv[Any, Any, np.ndarray]):
     def adapters(self) -> tuple[str, ...]:
         """Adapter names, length K; the position is the action."""
         return self.dynamics.data.adapters
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The queries that wait for an answer: int64 (L,), their numbers; -1 before a reset."""
+        return self._rows.copy()
 
     def action_masks(self) -> np.ndarray:
         """Say which actions are allowed: bool (L, K), all True."""
@@ -114,9 +133,10 @@ class RoutingVectorEnv(VectorEnv[Any, Any, np.ndarray]):
             super().reset(seed=None if seed is None else int(seed))
         self._seed_lanes(seed, mask)
         self._draw(mask)
-        return self.dynamics.observe(self._rows), self._batched(
-            self.dynamics.context(self._rows), mask
-        )
+        observations = self.dynamics.observe(self._rows)
+        if self.info_level != "full":
+            return observations, {}
+        return observations, self._batched(self.dynamics.context(self._rows), mask)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Answer every lane's query and draw every lane's next one.
@@ -142,6 +162,21 @@ class RoutingVectorEnv(VectorEnv[Any, Any, np.ndarray]):
         if self._rows[0] < 0:
             raise gym.error.ResetNeeded("no queries wait for an answer: call reset() first.")
         actions = self._checked(actions)
+        if self.info_level == "full":
+            rewards, info = self._full(actions)
+        elif self.info_level == "light":
+            rewards, measured = self.dynamics.measures(self._rows, actions)
+            rewards, info = rewards.copy(), {"final_info": {"action": actions, **measured}}
+            self._draw()
+        else:
+            rewards, info = self.dynamics.reward(self._rows, actions), {}
+            self._draw()
+        observations = self.dynamics.observe(self._rows)
+        ended = np.ones(self.num_envs, dtype=np.bool_)
+        return observations, rewards, ended, np.zeros_like(ended), info
+
+    def _full(self, actions: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """Answer the queries and draw the next, with all that ``SyncVectorEnv`` would say."""
         every = np.ones(self.num_envs, dtype=np.bool_)
         rewards, outcome = self.dynamics.outcome(self._rows, actions)
         info: dict[str, Any] = {
@@ -150,10 +185,9 @@ class RoutingVectorEnv(VectorEnv[Any, Any, np.ndarray]):
             "final_info": self._batched(outcome, every),
             "_final_info": every.copy(),
         }
-        self._draw(every)
+        self._draw()
         info |= self._batched(self.dynamics.context(self._rows), every)
-        observations = self.dynamics.observe(self._rows)
-        return observations, rewards.copy(), every, np.zeros_like(every), info
+        return rewards.copy(), info
 
     def _reset_mask(self, options: dict[str, Any]) -> np.ndarray:
         """Read which lanes to reset: all, unless the options say otherwise."""
@@ -190,19 +224,24 @@ class RoutingVectorEnv(VectorEnv[Any, Any, np.ndarray]):
         self._keys = np.where(seeded, keys, self._keys)
         self._counters[seeded] = 0
 
-    def _draw(self, mask: np.ndarray) -> None:
-        """Draw the next query of the marked lanes."""
+    def _draw(self, mask: np.ndarray | None = None) -> None:
+        """Draw the next query of the marked lanes; None is all."""
         drawn = draw(self._keys, self._counters, high=self.dynamics.num_queries)
-        self._rows = np.where(mask, drawn, self._rows)
-        self._counters += mask.astype(np.uint64)
+        if mask is None:
+            self._rows = drawn
+            self._counters += np.uint64(1)
+        else:
+            self._rows = np.where(mask, drawn, self._rows)
+            self._counters += mask.astype(np.uint64)
 
     def _batched(self, values: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
         """Pair every array with its mask, and blank what the mask leaves out."""
         batch: dict[str, Any] = {}
+        whole = mask.all()
         for name, value in values.items():
             if isinstance(value, dict):
                 value = self._batched(value, mask)
-            elif not mask.all():
+            elif not whole:
                 value[~mask] = None if value.dtype == object else 0
             batch[name], batch[f"_{name}"] = value, mask.copy()
         return batch

@@ -51,7 +51,13 @@ class RoutingVecEnv(VecEnv):
         observation: Observation = "embedding",
     ) -> None:
         self.env = RoutingVectorEnv(
-            num_envs, table, data=data, split=split, reward=reward, observation=observation
+            num_envs,
+            table,
+            data=data,
+            split=split,
+            reward=reward,
+            observation=observation,
+            info="light",
         )
         self.last_step: dict[str, np.ndarray] = {}
         self._actions = np.zeros(num_envs, dtype=np.int64)
@@ -93,6 +99,7 @@ class RoutingVecEnv(VecEnv):
         tuple
             Next observations (L, ...), rewards float32 (L,), dones bool (L,), infos.
         """
+        answered = self.env.dynamics.observe(self.env.rows)
         observations, rewards, dones, _, info = self.env.step(self._actions)
         final = info["final_info"]
         self.last_step = {
@@ -107,7 +114,7 @@ class RoutingVecEnv(VecEnv):
         elapsed = round(time.time() - self._start, 6)
         infos = [
             {"terminal_observation": last, "episode": {"r": reward, "l": 1, "t": elapsed}}
-            for last, reward in zip(info["final_obs"], rewards.tolist(), strict=True)
+            for last, reward in zip(answered, rewards.tolist(), strict=True)
         ]
         return observations, rewards.astype(np.float32), dones, infos
 

@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from routing_gym.adapters.base_model import cache_folder
+from routing_gym.agents import AGENTS
 from routing_gym.benchmark.encoded import encode_splits
 from routing_gym.benchmark.evaluation import Yardstick
 from routing_gym.benchmark.event_files import write_event_files
@@ -136,9 +137,14 @@ class CompareConfig:
             raise ValueError(
                 f"workers={self.workers}, trials={self.trials}: give at least 0 and 1."
             )
-        for name in (*self.options, *self.names, *self.encoders):
-            if name not in self.agents:
-                raise ValueError(f"{name!r} has settings but is not among agents={self.agents}.")
+        known = {*self.agents, *self.names, *AGENTS}  # who is not compared keeps its settings
+        for where in ("options", "encoders", "search"):
+            for name in getattr(self, where):
+                if name not in known:
+                    raise ValueError(
+                        f"{where} has settings for {name!r}, which is neither among "
+                        f"agents={self.agents} nor in names nor registered: correct its spelling."
+                    )
 
     @property
     def plan(self) -> Plan:
@@ -147,7 +153,7 @@ class CompareConfig:
             seeds=self.seeds,
             trials=self.trials,
             tuning_seeds=self.tuning_seeds,
-            spaces=self.search,
+            spaces={name: space for name, space in self.search.items() if name in self.agents},
             shares=self.shares,
         )
 
@@ -186,7 +192,7 @@ def compare(config: CompareConfig) -> int:
                 splits[label],
                 encoded={
                     name: encode_splits(table, splits[label], encoder=name, cache=cache_folder())
-                    for name in dict.fromkeys(config.encoders.values())
+                    for name in dict.fromkeys(spec.encoder for spec in specs if spec.encoder)
                 },
                 plan=config.plan,
                 folder=_below(config.runs, label, tables),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from routing_gym.envs.data import RoutingData
+from routing_gym.envs.dynamics import RoutingDynamics
 from routing_gym.envs.mapped import DESCRIPTION, open_mapped, save_mapped
 from routing_gym.envs.routing import RoutingEnv
 from routing_gym.envs.routing_vector import RoutingVectorEnv
@@ -55,6 +56,23 @@ def test_environments_step_alike(data: RoutingData, mapped: RoutingData, observa
         np.testing.assert_array_equal(
             mine[4]["final_info"]["scores"]["quality"], theirs[4]["final_info"]["scores"]["quality"]
         )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_rows_are_read_past_the_mapping(data: RoutingData, tmp_path: Path, dtype: type) -> None:
+    known = replace(data, observations=data.observations.astype(dtype))
+    save_mapped([known], tmp_path / "split", num_queries=len(known))
+    dynamics = RoutingDynamics(open_mapped(tmp_path / "split"))
+    rows = np.array([3, 0, len(known) - 1, 3])
+    found = dynamics.observe(rows)
+    assert found.dtype == np.float32
+    assert found.flags.writeable
+    np.testing.assert_array_equal(found, known.observations[rows].astype(np.float32))
+    # a view has another start than its file's: read through the mapping
+    view = replace(dynamics.data, **{"observations": dynamics.data.observations[::-1]})
+    np.testing.assert_array_equal(
+        RoutingDynamics(view).observe(rows), known.observations[::-1][rows].astype(np.float32)
+    )
 
 
 def test_the_scalar_environment_too(data: RoutingData, mapped: RoutingData) -> None:

@@ -121,6 +121,61 @@ def _advanced(table: OutcomeTable, *, steps: int) -> list[RoutingEnv]:
     return twins
 
 
+def measured(info: dict[str, Any]) -> dict[str, Any]:
+    """Keep the numbers of a full ``final_info``, without its masks."""
+    kept = {name: info[name] for name in ("action", "oracle_reward", "regret", "accuracy")}
+    for group in ("scores", "cost"):
+        kept[group] = {k: v for k, v in info[group].items() if not k.startswith("_")}
+    return kept
+
+
+@pytest.mark.parametrize("observation", ["embedding", "index"])
+def test_less_info_is_the_same_trajectory(table: OutcomeTable, observation: Any) -> None:
+    levels = ("full", "light", "none")
+    envs = [RoutingVectorEnv(LANES, table, observation=observation, info=i) for i in levels]
+    started = [env.reset(seed=7) for env in envs]
+    assert started[1][1] == started[2][1] == {}
+    rng = np.random.default_rng(2)
+    for _ in range(5):
+        waiting = envs[0].rows
+        actions = rng.integers(4, size=LANES)
+        full, light, bare = (env.step(actions) for env in envs)
+        for other in (light, bare):
+            for one, another in zip(full[:4], other[:4], strict=True):
+                assert one.dtype == another.dtype
+                np.testing.assert_array_equal(one, another)
+        assert_same({"final_info": measured(full[4]["final_info"])}, light[4])
+        assert bare[4] == {}
+        np.testing.assert_array_equal(
+            full[4]["final_obs"], envs[0].dynamics.observe(waiting), strict=True
+        )
+
+
+@pytest.mark.parametrize("info", ["light", "none"])
+def test_little_info_returns_fresh_memory_too(table: OutcomeTable, info: Any) -> None:
+    env = RoutingVectorEnv(LANES, table, info=info, observation="index")
+    actions = np.zeros(LANES, dtype=np.int64)
+    returned = [env.reset(seed=0), *(env.step(actions) for _ in range(3))]
+    found = [[*arrays(result), actions] for result in returned]
+    for index, mine in enumerate(found):
+        others = [array for other in found[index + 1 :] for array in other[:-1]]
+        assert not any(np.shares_memory(a, b) for a in mine for b in others)
+        parts = arrays(returned[index][:-1])
+        assert not any(np.shares_memory(a, b) for a in parts for b in arrays(returned[index][-1]))
+    for array in (array for result in found for array in result):
+        array[...] = 0
+    assert env.step(actions)[1].tolist() == [twin.step(0)[1] for twin in _advanced(table, steps=4)]
+
+
+def test_waiting_queries_can_be_asked_for(table: OutcomeTable) -> None:
+    env = RoutingVectorEnv(LANES, table, observation="index")
+    assert env.rows.tolist() == [-1] * LANES
+    observations, _ = env.reset(seed=0)
+    assert env.rows.tolist() == observations.tolist()
+    env.rows[...] = 0  # a copy
+    assert env.rows.tolist() == observations.tolist()
+
+
 def test_unseeded_lanes_differ(table: OutcomeTable) -> None:
     one, other = RoutingVectorEnv(64, table), RoutingVectorEnv(64, table)
     ids = [env.reset()[1]["query_id"].tolist() for env in (one, other)]
@@ -164,6 +219,8 @@ def test_refuses_arguments(table: OutcomeTable) -> None:
         RoutingVectorEnv(0, table)
     with pytest.raises(ValueError, match="render the scalar RoutingEnv"):
         RoutingVectorEnv(2, table, render_mode="ansi")
+    with pytest.raises(ValueError, match="info='some' must be one of"):
+        RoutingVectorEnv(2, table, info="some")  # type: ignore[arg-type]
     env = RoutingVectorEnv(2, table)
     with pytest.raises(ResetNeeded):
         env.step([0, 0])

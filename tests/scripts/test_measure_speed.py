@@ -29,6 +29,7 @@ def own_and_absent(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     identity_table(n=200).save(tmp_path / "table")
     paths = ["--table", str(tmp_path / "table"), "--output", str(tmp_path / "out")]
+    paths += ["--contests", "[bandits]"]
     assert main([*paths, "--repeats", "3", "--scale", "0.02", "--progress", "false"]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "bandits.png",
@@ -71,5 +72,6 @@ def test_bad_settings(
 def test_a_missing_table_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--table", str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 1
+    paths = ["--table", str(tmp_path / "none"), "--output", str(tmp_path / "out")]
+    assert main([*paths, "--contests", "[bandits]"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
