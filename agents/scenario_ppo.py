@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,7 +59,7 @@ class ScenarioPPO(ScenarioPolicy):
     config
         None takes the defaults.
     **options
-        Single fields, which replace those of ``config``.
+        Single fields, which replace those of ``config``; see `ScenarioPPOConfig.from_mapping`.
 
     Attributes
     ----------
@@ -70,10 +70,8 @@ class ScenarioPPO(ScenarioPolicy):
     name: ClassVar[str] = "ppo"
 
     def __init__(self, config: ScenarioPPOConfig | None = None, **options: Any) -> None:
-        base = config or ScenarioPPOConfig()
-        if isinstance(options.get("hidden_sizes"), list):
-            options["hidden_sizes"] = tuple(options["hidden_sizes"])
-        self.config = replace(base, **options)
+        base = asdict(config) if config else {}
+        self.config = ScenarioPPOConfig.from_mapping(base | options)
         self.curves: list[dict[str, Any]] = []
         self.policy: Any = None
         self._memory: Any = None
@@ -166,8 +164,6 @@ class ScenarioPPO(ScenarioPolicy):
     ) -> None:
         """Begin as the teacher does."""
         config = self.config
-        if config.algorithm == "recurrent_ppo":
-            raise ValueError("algorithm='recurrent_ppo' cannot imitate: set imitation_steps=0.")
         play = Play(env, steps=_IMITATED, rng=rng, teacher=teacher, discount=config.discount)
         imitate(
             self.policy,

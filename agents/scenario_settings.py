@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from routing_gym.agents.bandit import (
     require_at_least,
@@ -82,6 +84,30 @@ class ScenarioPPOConfig:
     weight_decay: float = 0.0
     imitation_steps: int = 400
 
+    @classmethod
+    def from_mapping(cls, settings: Mapping[str, Any]) -> ScenarioPPOConfig:
+        """Read settings as a YAML file gives them.
+
+        Raises
+        ------
+        ValueError
+            If a setting is unknown (the nearest one is named), of the wrong type or impossible.
+        """
+        kinds = {part.name: type(part.default) for part in fields(cls)}
+        values = dict(settings)
+        for name, value in values.items():
+            if name not in kinds:
+                close = difflib.get_close_matches(str(name), kinds, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else "."
+                raise ValueError(f"unknown setting {name!r}: known are {', '.join(kinds)}{hint}")
+            if kinds[name] is tuple and isinstance(value, list):
+                values[name] = tuple(value)
+            elif kinds[name] is float and isinstance(value, int) and not isinstance(value, bool):
+                values[name] = float(value)
+            elif type(value) is not kinds[name]:
+                raise ValueError(f"{name}={value!r} must be of type {kinds[name].__name__}.")
+        return cls(**values)
+
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHM_NAMES:
             raise ValueError(f"algorithm={self.algorithm!r} must be one of {ALGORITHM_NAMES}.")
@@ -90,6 +116,10 @@ class ScenarioPPOConfig:
         )
         require_not_negative(self, "entropy_coefficient", "weight_decay", "imitation_steps")
         require_positive(self, "reward_scale", "max_gradient")
+        if not all(type(width) is int and width > 0 for width in self.hidden_sizes):
+            raise ValueError(f"hidden_sizes={self.hidden_sizes} must be whole numbers above 0.")
+        if self.imitation_steps and self.algorithm == "recurrent_ppo":
+            raise ValueError("algorithm='recurrent_ppo' cannot imitate: set imitation_steps=0.")
         if not 2 <= self.batch_size <= self.rollout:
             raise ValueError(
                 f"batch_size={self.batch_size} does not fit: give 2 to num_envs * "

@@ -90,9 +90,12 @@ class ScenarioData:
     splits: Splits
     options: Options
 
-    def lanes(self, split: str, count: int) -> ScenarioVectorEnv:
-        """Make lanes of a split that leave out the names of queries."""
+    def lanes(
+        self, split: str, count: int, *, rows: np.ndarray | None = None
+    ) -> ScenarioVectorEnv:
+        """Make lanes of a split, or of these rows of it, that leave out the names of queries."""
         data: RoutingData = getattr(self.splits, split)
+        data = data if rows is None else data.take(rows)
         return self.env_class(count, data=data, lean=True, **self.options)
 
 

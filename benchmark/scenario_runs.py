@@ -7,8 +7,10 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,43 +19,13 @@ import numpy as np
 
 from routing_gym.agents.scenario_policy import ScenarioPolicy
 from routing_gym.benchmark.execution import single_thread
+from routing_gym.benchmark.scenario_judging import Judging
 from routing_gym.benchmark.scenario_problems import ScenarioData
-from routing_gym.benchmark.scenario_rollout import RolloutResult, rollout
+from routing_gym.benchmark.scenario_rollout import RolloutResult
 
-MOST_LANES = 512  # episodes that are judged at once
 RECORD_FILE, OUTCOMES_FILE, POLICY_FOLDER = "record.json", "test.npz", "policy"
+TENSORBOARD_FOLDER, ERROR_FILE = "tensorboard", "error.txt"
 RUN_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Judging:
-    """On which episodes policies are chosen and judged.
-
-    Parameters
-    ----------
-    validation_episodes, test_episodes
-        How many, at least 1.
-    validation_seed, test_seed
-        Episode e is that of the seed plus e.
-    """
-
-    validation_episodes: int
-    test_episodes: int
-    validation_seed: int = 100_000
-    test_seed: int = 200_000
-
-    def __post_init__(self) -> None:
-        if self.validation_episodes < 1 or self.test_episodes < 1:
-            raise ValueError(
-                f"validation_episodes={self.validation_episodes}, "
-                f"test_episodes={self.test_episodes}: give at least 1 each."
-            )
-
-    def play(self, policy: ScenarioPolicy, data: ScenarioData, split: str) -> RolloutResult:
-        """Play a split's episodes."""
-        episodes: int = getattr(self, f"{split}_episodes")
-        env = data.lanes(split, min(episodes, MOST_LANES))
-        return rollout(policy, env, episodes=episodes, seed=getattr(self, f"{split}_seed"))
 
 
 @dataclass(frozen=True)
@@ -115,6 +87,8 @@ class ScenarioRun:
         Of the policy that was kept.
     test
         What it reached on test.
+    pools
+        float64 (B, E), what it reached on resampled test splits, see `Judging.play_pools`.
     """
 
     scenario: str
@@ -124,9 +98,28 @@ class ScenarioRun:
     train_seconds: float
     validation_return: float
     test: RolloutResult
+    pools: np.ndarray
 
 
-OnRun = Callable[[ScenarioRun, bool], None]
+@dataclass(frozen=True)
+class FailedRun:
+    """A run that raised, or whose process died.
+
+    Parameters
+    ----------
+    scenario, label, seed
+        What was run.
+    error
+        In one line.
+    """
+
+    scenario: str
+    label: str
+    seed: int
+    error: str
+
+
+OnRun = Callable[[ScenarioRun | FailedRun, bool], None]
 """Called after each run with the run and whether it was skipped."""
 
 
@@ -136,8 +129,11 @@ def run_scenario_jobs(
     workers: int = 1,
     overwrite: bool = False,
     on_run: OnRun | None = None,
-) -> list[ScenarioRun]:
+) -> list[ScenarioRun | FailedRun]:
     """Make every run that is not on disk yet; each is written as soon as it ends.
+
+    A run that fails stops no other one; it leaves its traceback in its folder, and is run again
+    the next time.
 
     Parameters
     ----------
@@ -152,13 +148,13 @@ def run_scenario_jobs(
 
     Returns
     -------
-    list of ScenarioRun
+    list
         One per job, in the jobs' order.
     """
-    found: dict[int, ScenarioRun] = {}
+    found: dict[int, ScenarioRun | FailedRun] = {}
     waiting: dict[int, ScenarioJob] = {}
 
-    def take(index: int, run: ScenarioRun, *, skipped: bool) -> None:
+    def take(index: int, run: ScenarioRun | FailedRun, *, skipped: bool) -> None:
         found[index] = run
         if on_run is not None:
             on_run(run, skipped)
@@ -171,14 +167,42 @@ def run_scenario_jobs(
             take(index, known, skipped=True)
     if workers == 1 or len(waiting) < 2:
         for index, job in waiting.items():
-            take(index, run_scenario_job(job), skipped=False)
+            take(index, _attempt(job), skipped=False)
     else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(waiting)), mp_context=context) as pool:
-            futures = {pool.submit(run_scenario_job, job): i for i, job in waiting.items()}
-            for future in as_completed(futures):
-                take(futures[future], future.result(), skipped=False)
+        for index, run in _in_parallel(waiting, workers):
+            take(index, run, skipped=False)
     return [found[index] for index in range(len(jobs))]
+
+
+def _in_parallel(
+    jobs: Mapping[int, ScenarioJob], workers: int
+) -> Iterator[tuple[int, ScenarioRun | FailedRun]]:
+    """Make runs in processes of their own, in whatever order they end."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = {pool.submit(_attempt, job): index for index, job in jobs.items()}
+        for future in as_completed(futures):
+            index = futures[future]
+            try:
+                yield index, future.result()
+            except BrokenProcessPool as error:
+                yield index, _failed(jobs[index], error)
+
+
+def _attempt(job: ScenarioJob) -> ScenarioRun | FailedRun:
+    """Make a run; an error inside becomes a failed one."""
+    try:
+        return run_scenario_job(job)
+    except Exception as error:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / ERROR_FILE).write_text(traceback.format_exc(), "utf-8")
+        return _failed(job, error)
+
+
+def _failed(job: ScenarioJob, error: Exception) -> FailedRun:
+    """Say in one line what happened."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return FailedRun(job.data.name, job.label, job.seed, text)
 
 
 def run_scenario_job(job: ScenarioJob, *, progress: bool = False) -> ScenarioRun:
@@ -198,11 +222,12 @@ def run_scenario_job(job: ScenarioJob, *, progress: bool = False) -> ScenarioRun
             measure=measure,
             seed=job.seed,
             teacher=job.teacher,
-            log_dir=job.folder / "tensorboard",
+            log_dir=job.folder / TENSORBOARD_FOLDER,
             progress=progress,
         )
         seconds = time.perf_counter() - start
         test = job.judging.play(agent, job.data, "test")
+        pools = job.judging.play_pools(agent, job.data)
     reached = [row["value"] for row in agent.curves if _is_validation_return(row)]
     metadata = {"scenario": job.data.name, "seed": job.seed, "options": dict(job.data.options)}
     agent.save(job.folder / POLICY_FOLDER, metadata=metadata)
@@ -214,6 +239,7 @@ def run_scenario_job(job: ScenarioJob, *, progress: bool = False) -> ScenarioRun
         train_seconds=seconds,
         validation_return=max(reached),
         test=test,
+        pools=pools,
     )
     _write(run, job)
     return run
@@ -233,6 +259,7 @@ def read_run(job: ScenarioJob) -> ScenarioRun | None:
             return None
         with np.load(job.folder / OUTCOMES_FILE) as arrays:
             named = {k: arrays[k] for k in arrays.files}
+        pools = named.pop("pools")
         return ScenarioRun(
             scenario=job.data.name,
             label=job.label,
@@ -246,6 +273,7 @@ def read_run(job: ScenarioJob) -> ScenarioRun | None:
                 actions=named.pop("actions"),
                 quantities={k.removeprefix("quantity_"): v for k, v in named.items()},
             ),
+            pools=pools,
         )
     except (OSError, ValueError, KeyError, TypeError):  # no file, no JSON, no run
         return None
@@ -260,6 +288,7 @@ def _write(run: ScenarioRun, job: ScenarioJob) -> None:
         returns=test.returns,
         lengths=test.lengths,
         actions=test.actions,
+        pools=run.pools,
         **quantities,
     )
     content = {

@@ -82,11 +82,11 @@ def test_keeps_the_best_policy_on_validation(run: tuple[PPOAgent, Path]) -> None
 def test_learns_from_the_chosen_cells_only() -> None:
     data = identity("train")
     chosen = np.zeros(data.rewards.shape, dtype=bool)
-    outcome = RoutingDynamics.outcome
+    measures = RoutingDynamics.measures
 
     def spy(dynamics: RoutingDynamics, rows: Any, actions: Any) -> tuple[Any, dict[str, Any]]:
         chosen[rows, actions] = True
-        return outcome(dynamics, rows, actions)
+        return measures(dynamics, rows, actions)
 
     def weights(train: RoutingData) -> dict[str, np.ndarray]:
         agent = PPOAgent(**{**FAST["ppo"], "total_steps": 512})
@@ -94,7 +94,7 @@ def test_learns_from_the_chosen_cells_only() -> None:
         return agent._state()[1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RoutingDynamics, "outcome", spy)
+        patch.setattr(RoutingDynamics, "measures", spy)
         before = weights(data)
     assert 0.2 < chosen.mean() < 0.8
     unseen = replace(data, rewards=np.where(chosen, data.rewards, 1 - data.rewards))

@@ -137,11 +137,11 @@ def test_learns_from_the_chosen_cells_only() -> None:
     from routing_gym.envs.dynamics import RoutingDynamics
 
     data, met = priced("train"), np.zeros(priced("train").rewards.shape, dtype=bool)
-    outcome = RoutingDynamics.outcome
+    measures = RoutingDynamics.measures
 
     def spy(dynamics: RoutingDynamics, rows: Any, actions: Any) -> tuple[Any, dict[str, Any]]:
         met[rows, actions] = True
-        return outcome(dynamics, rows, actions)
+        return measures(dynamics, rows, actions)
 
     def weights(train: RoutingData) -> dict[str, np.ndarray]:
         short = PreferencePPOAgent(**{**OPTIONS, "total_steps": 512})
@@ -149,7 +149,7 @@ def test_learns_from_the_chosen_cells_only() -> None:
         return short._state()[1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RoutingDynamics, "outcome", spy)
+        patch.setattr(RoutingDynamics, "measures", spy)
         before = weights(data)
     assert 0.2 < met.mean() < 0.8
     for spoilt, same in ((~met, True), (met, False)):
