@@ -94,3 +94,9 @@ class Judging:
             rows = np.random.default_rng([self.pool_seed, pool]).integers(queries, size=queries)
             lanes = data.lanes("test", min(self.pool_episodes, MOST_LANES), rows=rows)
             yield lanes, self.pool_seed + pool * self.pool_episodes
+
+
+def means(result: RolloutResult) -> dict[str, float]:
+    """Average episodes: ``return``, ``length`` and the scenario's quantities."""
+    averages = {"return": float(result.returns.mean()), "length": float(result.lengths.mean())}
+    return averages | {name: float(v.mean()) for name, v in result.quantities.items()}

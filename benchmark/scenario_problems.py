@@ -90,9 +90,7 @@ class ScenarioData:
     splits: Splits
     options: Options
 
-    def lanes(
-        self, split: str, count: int, *, rows: np.ndarray | None = None
-    ) -> ScenarioVectorEnv:
+    def lanes(self, split: str, count: int, *, rows: np.ndarray | None = None) -> ScenarioVectorEnv:
         """Make lanes of a split, or of these rows of it, that leave out the names of queries."""
         data: RoutingData = getattr(self.splits, split)
         data = data if rows is None else data.take(rows)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,13 +20,30 @@ import numpy as np
 
 from routing_gym.agents.scenario_policy import ScenarioPolicy
 from routing_gym.benchmark.execution import single_thread
-from routing_gym.benchmark.scenario_judging import Judging
+from routing_gym.benchmark.provenance import REPOSITORY
+from routing_gym.benchmark.scenario_judging import Judging, means
 from routing_gym.benchmark.scenario_problems import ScenarioData
 from routing_gym.benchmark.scenario_rollout import RolloutResult
 
 RECORD_FILE, OUTCOMES_FILE, POLICY_FOLDER = "record.json", "test.npz", "policy"
 TENSORBOARD_FOLDER, ERROR_FILE = "tensorboard", "error.txt"
 RUN_VERSION = 1
+_SOURCES = (
+    "agents/scenario_*.py",
+    "agents/*_rules.py",
+    "benchmark/scenario_predictions.py",
+    "benchmark/scenario_problems.py",
+    "benchmark/scenario_rollout.py",
+    "envs/scenario*.py",
+    "envs/adapter_cache.py",
+    "envs/budget.py",
+    "envs/cache_options.py",
+    "envs/cascade.py",
+    "envs/drift*.py",
+    "envs/preference*.py",
+    "envs/streams.py",
+    "envs/topics.py",
+)
 
 
 @dataclass(frozen=True)
@@ -215,6 +233,7 @@ def run_scenario_job(job: ScenarioJob, *, progress: bool = False) -> ScenarioRun
     def measure(policy: ScenarioPolicy) -> dict[str, float]:
         return means(job.judging.play(policy, job.data, "validation"))
 
+    _clear(job.folder)
     start = time.perf_counter()
     with single_thread():
         agent.train(
@@ -245,10 +264,14 @@ def run_scenario_job(job: ScenarioJob, *, progress: bool = False) -> ScenarioRun
     return run
 
 
-def means(result: RolloutResult) -> dict[str, float]:
-    """Average episodes: ``return``, ``length`` and the scenario's quantities."""
-    averages = {"return": float(result.returns.mean()), "length": float(result.lengths.mean())}
-    return averages | {name: float(v.mean()) for name, v in result.quantities.items()}
+def code_hash() -> str:
+    """Hash the sources that a run depends on: "has the code changed since?"."""
+    digest = hashlib.sha256()
+    for pattern in _SOURCES:
+        for path in sorted(REPOSITORY.glob(pattern)):
+            digest.update(path.relative_to(REPOSITORY).as_posix().encode() + b"\x00")
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def read_run(job: ScenarioJob) -> ScenarioRun | None:
@@ -277,6 +300,14 @@ def read_run(job: ScenarioJob) -> ScenarioRun | None:
         )
     except (OSError, ValueError, KeyError, TypeError):  # no file, no JSON, no run
         return None
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier or a killed run left, so that no curve is drawn twice."""
+    for name in (RECORD_FILE, OUTCOMES_FILE, ERROR_FILE):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / TENSORBOARD_FOLDER).is_dir():
+        shutil.rmtree(folder / TENSORBOARD_FOLDER)
 
 
 def _write(run: ScenarioRun, job: ScenarioJob) -> None:

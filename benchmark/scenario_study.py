@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 
 from routing_gym.agents.scenario_policy import ScenarioPolicy
+from routing_gym.benchmark.scenario_judging import Judging
 from routing_gym.benchmark.scenario_problems import RuleFamily, ScenarioProblem
 from routing_gym.benchmark.scenario_rollout import RolloutResult
 from routing_gym.benchmark.scenario_runs import (
-    MOST_LANES,
-    Judging,
+    FailedRun,
     OnRun,
     ScenarioJob,
     ScenarioRun,
     run_scenario_jobs,
 )
-from routing_gym.benchmark.statistics import Interval, PairedBootstrap
 
 PPO = "ppo"
 
@@ -71,9 +70,15 @@ class ScenarioResult:
     rules
         Tuned rules, the privileged ones among them.
     runs
-        Label of settings -> its runs, one per seed; the first label is the one compared.
+        Label of settings -> its finished runs, one per seed; the first label is the one compared.
+    failures
+        The runs that failed.
+    best_rule_pools
+        float64 (B, E), what the best rule reached on the resampled test splits.
     bound
         float64 (E,), what no policy can exceed on each test episode; None where unknown.
+    bound_pools
+        The same on the resampled test splits, float64 (B, E).
     judging
         The episodes.
     """
@@ -81,7 +86,10 @@ class ScenarioResult:
     problem: ScenarioProblem
     rules: tuple[TunedRule, ...]
     runs: Mapping[str, tuple[ScenarioRun, ...]]
+    failures: tuple[FailedRun, ...]
+    best_rule_pools: np.ndarray
     bound: np.ndarray | None
+    bound_pools: np.ndarray | None
     judging: Judging
 
     @property
@@ -97,6 +105,10 @@ class ScenarioResult:
     def returns(self, label: str = PPO) -> np.ndarray:
         """Return float64 (S, E), test returns of the runs with these settings."""
         return np.stack([run.test.returns for run in self.runs[label]])
+
+    def pools(self, label: str = PPO) -> np.ndarray:
+        """Return float64 (B, E), their mean returns on the resampled test splits."""
+        return np.mean([run.pools for run in self.runs[label]], axis=0)
 
 
 @dataclass(frozen=True)
@@ -141,8 +153,9 @@ def study_scenario(
 ) -> ScenarioResult:
     """Tune the rules, train PPO with every seed, judge all on the same test episodes.
 
-    PPO begins as an imitation of the rule that validation prefers, unless its settings say
-    ``imitation_steps: 0``; the rule is read from the train split's lanes.
+    Every rule's parameter, the best rule and PPO's best weights are chosen on validation. PPO
+    begins as an imitation of the best rule on the train split, unless its settings say
+    ``imitation_steps: 0``.
 
     Parameters
     ----------
@@ -170,11 +183,16 @@ def study_scenario(
         for seed in plan.seeds
     ]
     runs = run_scenario_jobs(jobs, workers=plan.workers, overwrite=plan.overwrite, on_run=on_run)
+    finished = [run for run in runs if isinstance(run, ScenarioRun)]
+    by_label = {name: tuple(r for r in finished if r.label == name) for name in plan.settings}
     return ScenarioResult(
         problem=problem,
         rules=rules,
-        runs={label: tuple(run for run in runs if run.label == label) for label in plan.settings},
-        bound=_bound(problem, rules, plan.judging),
+        runs={label: found for label, found in by_label.items() if found},
+        failures=tuple(run for run in runs if isinstance(run, FailedRun)),
+        best_rule_pools=plan.judging.play_pools(teacher.build(), problem.data),
+        bound=plan.judging.bounds(problem, "test"),
+        bound_pools=plan.judging.pool_bounds(problem),
         judging=plan.judging,
     )
 
@@ -200,68 +218,3 @@ def build(family: RuleFamily, parameter: float | None) -> ScenarioPolicy:
 def best_of(rules: Sequence[TunedRule]) -> TunedRule:
     """Return the rule of the highest return on validation among those that anyone can play."""
     return max((rule for rule in rules if not rule.family.privileged), key=lambda rule: rule.best)
-
-
-def scenario_figures(
-    results: Sequence[ScenarioResult], *, resamples: int = 2000, seed: int = 0
-) -> dict[str, float | Interval]:
-    """Compare PPO with the best rule and the bound, per scenario.
-
-    Differences are paired: both play the same episodes. Episodes and seeds are resampled; the
-    queries from which the episodes are drawn are not, for which see `query_interval`.
-
-    Parameters
-    ----------
-    results
-        Of the scenarios.
-    resamples
-        Of the bootstrap.
-    seed
-        Of the bootstrap.
-
-    Returns
-    -------
-    dict
-        ``<scenario>_ppo_iqm``, ``_best_rule``, ``_ppo_minus_best_rule`` (interval), its lower end
-        as ``_ppo_minus_best_rule_low``, and ``_ppo_over_hindsight`` and
-        ``_best_rule_over_hindsight`` where there is a bound.
-    """
-    figures: dict[str, float | Interval] = {}
-    for result in results:
-        name, ppo, rule = result.name, result.returns(), result.best_rule.test.returns
-        bootstrap = result_bootstrap(result, resamples=resamples, seed=seed)
-        difference = bootstrap.difference(ppo, rule)
-        figures |= {
-            f"{name}_ppo_iqm": bootstrap.iqm(ppo),
-            f"{name}_best_rule": bootstrap.mean(rule),
-            f"{name}_ppo_minus_best_rule": difference,
-            f"{name}_ppo_minus_best_rule_low": difference.low,
-        }
-        for label in list(result.runs)[1:]:
-            figures[f"{name}_{label}_minus_best_rule"] = bootstrap.difference(
-                result.returns(label), rule
-            )
-        if result.bound is not None:
-            figures[f"{name}_ppo_over_hindsight"] = bootstrap.ratio(ppo, result.bound)
-            figures[f"{name}_best_rule_over_hindsight"] = bootstrap.ratio(rule, result.bound)
-    return figures
-
-
-def result_bootstrap(result: ScenarioResult, *, resamples: int, seed: int) -> PairedBootstrap:
-    """Draw resamples of a scenario's test episodes and seeds."""
-    return PairedBootstrap(
-        result.judging.test_episodes, rng=np.random.default_rng(seed), resamples=resamples
-    )
-
-
-def _bound(
-    problem: ScenarioProblem, rules: Sequence[TunedRule], judging: Judging
-) -> np.ndarray | None:
-    """Compute what no policy can exceed on each test episode."""
-    if problem.bound is not None:
-        lanes = problem.data.lanes("test", min(judging.test_episodes, MOST_LANES))
-        return problem.bound(lanes, episodes=judging.test_episodes, seed=judging.test_seed)
-    for rule in rules:
-        if rule.label == problem.bound_rule:
-            return rule.test.returns
-    return None
