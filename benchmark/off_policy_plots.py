@@ -11,13 +11,12 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from routing_gym.benchmark.off_policy_study import StudyRow
-from routing_gym.benchmark.plots import STYLE
+from routing_gym.benchmark.plots import STYLE, finish
 
 SHOWN = {
     "ips": ("#9A9A9A", "o"),
@@ -144,10 +143,3 @@ def _handles(rows: Sequence[StudyRow], skip: str = "") -> list[Line2D]:
         for name, (colour, marker) in SHOWN.items()
         if name in present
     ]
-
-
-def finish(figure: Figure, path: Path, caption: str) -> None:
-    """Write the caption and the file."""
-    if caption:
-        figure.suptitle(caption, fontsize=10, color="#333333")
-    FigureCanvasAgg(figure).print_png(str(path))

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from routing_gym.benchmark.plots import STYLE
+from routing_gym.benchmark.plots import STYLE, finish
 from routing_gym.benchmark.speed import SpeedRow, mean_interval, median_interval, rows_of
 from routing_gym.benchmark.statistics import Interval
 
@@ -64,9 +63,7 @@ def rate_against_quality(
             right.set_xlim(left=0)
             left.set_yticks(range(len(shown)), [labels[name] for name in shown])
         panels[0, 0].invert_yaxis()  # all panels share it
-        figure.suptitle(caption, fontsize=10)
-        FigureCanvasAgg(figure)
-        figure.savefig(path)
+        finish(figure, path, caption)
 
 
 def _dots(

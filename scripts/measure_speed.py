@@ -1,7 +1,8 @@
 """Measure our speed against that of other libraries: all competitors in one run, one report.
 
 Every contest puts its competitors to the same work on the same data, in turns, and reports how
-fast and how well each did it. Run it on a quiet machine, and pin it to one core where it can be.
+fast and how well each did it. Run it on a quiet machine. A contest that has ended is kept: a second
+start goes on with the next one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from routing_gym.benchmark.provenance import provenance
 from routing_gym.benchmark.report import csv_text, figures_table, write_report
 from routing_gym.benchmark.speed import Contest, ContestResult, ContestSettings
+from routing_gym.benchmark.speed_parts import contest_key, read_contest, save_contest
 from routing_gym.benchmark.statistics import Interval
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.registry import resolve
@@ -46,6 +48,10 @@ class SpeedConfig:
         Of everything that is drawn.
     output
         Folder of the report.
+    runs
+        Folder of the contests that have ended.
+    overwrite
+        Whether contests that have ended are run again.
     progress
         Whether to show a bar on stderr.
     """
@@ -56,6 +62,8 @@ class SpeedConfig:
     scale: float = 1.0
     seed: int = 0
     output: Path = Path("results/speed")
+    runs: Path = Path("runs/speed")
+    overwrite: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -79,8 +87,8 @@ class SpeedConfig:
 
 def measure(config: SpeedConfig) -> None:
     """Run the contests, write the report and print its figures."""
-    contests: list[Contest] = [resolve(CONTESTS, name, kind="contest") for name in config.contests]
-    results = [contest(config.settings) for contest in contests]
+    table_hash = OutcomeTable.load(config.table).fingerprint
+    results = [run_contest(name, config, table_hash=table_hash) for name in config.contests]
     figures: Mapping[str, float | Interval] = {
         name: figure for result in results for name, figure in result.figures.items()
     }
@@ -89,7 +97,7 @@ def measure(config: SpeedConfig) -> None:
         figures=figures,
         markdown="\n\n".join([_heading(), *(result.section for result in results)]),
         command=provenance(
-            table_hash=OutcomeTable.load(config.table).fingerprint,
+            table_hash=table_hash,
             seeds=[config.seed],
             extra=[f"repeats: {config.repeats}", *_versions(results)],
         ),
@@ -98,6 +106,19 @@ def measure(config: SpeedConfig) -> None:
     )
     save_resolved(config, config.output)
     print(f"{figures_table(figures)}\n\nreport: {config.output / 'report.md'}")
+
+
+def run_contest(name: str, config: SpeedConfig, *, table_hash: str) -> ContestResult:
+    """Measure a contest, or read it if it has ended before."""
+    folder, key = config.runs / name, contest_key(config.settings, table_hash=table_hash)
+    known = None if config.overwrite else read_contest(folder, key=key)
+    if known is not None:
+        print(f"{name}: measured before, read from {folder}")
+        return known
+    contest: Contest = resolve(CONTESTS, name, kind="contest")
+    result = contest(config.settings)
+    save_contest(result, folder, key=key)
+    return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:

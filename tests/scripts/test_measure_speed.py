@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,10 +30,11 @@ def own_and_absent(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     identity_table(n=200).save(tmp_path / "table")
     paths = ["--table", str(tmp_path / "table"), "--output", str(tmp_path / "out")]
-    paths += ["--contests", "[bandits]"]
+    paths += ["--contests", "[bandits]", "--runs", str(tmp_path / "runs")]
     assert main([*paths, "--repeats", "3", "--scale", "0.02", "--progress", "false"]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "bandits.png",
+        "bandits.svg",
         "command.txt",
         "config.yaml",
         "report.md",
@@ -50,6 +52,12 @@ def test_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "vowpalwabbit" not in (tmp_path / "out" / "command.txt").read_text()
     json.loads((tmp_path / "out" / "summary.json").read_text())
     assert "report:" in capsys.readouterr().out
+
+    kept = {name: (tmp_path / "out" / name).read_bytes() for name in ("runs.csv", "bandits.png")}
+    shutil.rmtree(tmp_path / "out")
+    assert main([*paths, "--repeats", "3", "--scale", "0.02", "--progress", "false"]) == 0
+    assert "bandits: measured before" in capsys.readouterr().out
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in kept} == kept
 
 
 @pytest.mark.parametrize(
