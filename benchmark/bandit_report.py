@@ -38,6 +38,10 @@ DIFFERENCES = {
     "linucb_regret_minus_vw_cover": ("linucb", "vw_cover"),
     "squarecb_regret_minus_vw": ("squarecb", "vw_squarecb"),
     "linucb_regret_minus_contextualbandits": ("linucb", "contextualbandits_linucb"),
+    "linucb_batched_regret_minus_contextualbandits": (
+        "linucb_16",
+        "contextualbandits_linucb_16",
+    ),
     "linucb_regret_minus_mabwiser": ("linucb", "mabwiser_linucb"),
 }
 
@@ -132,8 +136,8 @@ def _method(rows: Sequence[SpeedRow]) -> str:
         "repeats with bootstrap 95 % intervals, ratios medians of the paired ratios of CPU time; "
         "regret (lower is better) has Student's 95 % interval over the streams.\n\n"
         "Vowpal Wabbit's SquareCB and cover run with `--cb_explore_adf` and one linear model per "
-        "action, each example parsed once (`routing_gym.agents.vowpal`), which is the fastest of "
-        "the documented forms that we tried; *from text* is the form of its tutorials. "
+        "action, each example parsed once (`routing_gym.agents.vowpal`), the fastest form "
+        "of comparable regret among the documented ones; *from text* is the form of its tutorials. "
         "`--cb_explore K` is the variant for actions without features: faster, with its regret "
         "beside. contextualbandits' BootstrappedTS is left out: it fits ten classifiers per action "
         "and update."

@@ -86,10 +86,17 @@ def learning_curves(
         finish(figure, path, caption)
 
 
-def regret_curves(curves: Sequence[LearningCurve], *, path: Path, caption: str) -> None:
+def regret_curves(
+    curves: Sequence[LearningCurve], *, path: Path, caption: str, first_pass: int = 0
+) -> None:
     """Draw the regret summed over the stream of each agent with bandit feedback.
 
-    Parameters are those of `learning_curves`.
+    Parameters
+    ----------
+    curves, path, caption
+        As in `learning_curves`.
+    first_pass
+        Number of train queries: a line marks where each has been asked about once; 0 draws none.
     """
     agents = [curve.agent for curve in curves]
     with mpl.rc_context(STYLE):
@@ -103,6 +110,16 @@ def regret_curves(curves: Sequence[LearningCurve], *, path: Path, caption: str) 
         axes.set_yscale("log")
         axes.set_xlabel("outcomes paid for")
         axes.set_ylabel("regret, summed")
+        if first_pass:
+            axes.axvline(first_pass, color="#666666", ls=":", lw=1)
+            axes.annotate(
+                "first pass ends",
+                (first_pass, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(4, -12),
+                textcoords="offset points",
+                fontsize=8,
+            )
         axes.grid(alpha=0.3, which="both")
         figure.legend(fontsize=9, loc="outside right upper")
         finish(figure, path, caption)

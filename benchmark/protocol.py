@@ -197,6 +197,7 @@ def run_comparison(
             runner.job(chosen.get((spec.label, reward), spec), reward, seed)
             for spec in specs
             for reward in splits
+            if spec.trains_on(reward)
             for seed in plan.seeds
         ]
     )
@@ -210,7 +211,7 @@ def run_comparison(
                 judged=False,
             )
             for spec in specs
-            if _learns_from_all(spec)
+            if _learns_from_all(spec) and spec.trains_on(first)
             for share in plan.shares
             for seed in plan.seeds
         ]
@@ -218,15 +219,16 @@ def run_comparison(
     return Comparison(tuple(records), tuple(partial), tuned, tuple(trials))
 
 
-def number_of_runs(specs: Sequence[AgentSpec], plan: Plan, *, rewards: int) -> int:
+def number_of_runs(specs: Sequence[AgentSpec], plan: Plan, *, rewards: Sequence[str]) -> int:
     """Count the runs of a comparison, for a progress bar."""
-    full = sum(_learns_from_all(spec) for spec in specs)
+    full = sum(_learns_from_all(spec) and spec.trains_on(rewards[0]) for spec in specs)
+    pairs = [spec for spec in specs for reward in rewards if spec.trains_on(reward)]
     trials = sum(
-        plan.trials * rewards * len(plan.tuning_seeds)
-        for spec in specs
+        plan.trials * len(plan.tuning_seeds)
+        for spec in pairs
         if plan.trials > 1 and plan.spaces.get(spec.label)
     )
-    judged = len(specs) * rewards * len(plan.seeds)
+    judged = len(pairs) * len(plan.seeds)
     return judged + trials + full * len(plan.shares) * len(plan.seeds)
 
 
@@ -281,6 +283,7 @@ def _tune(
         for spec in specs
         if len(settings[spec.label]) > 1
         for reward in runner.rewards
+        if spec.trains_on(reward)
         for number, setting in enumerate(settings[spec.label])
     ]
     jobs = []

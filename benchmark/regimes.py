@@ -36,7 +36,11 @@ class Regimes:
 
 
 def choose_regimes(
-    entries: Mapping[tuple[str, str], Entry], *, trained_on: str, outcomes: int
+    entries: Mapping[tuple[str, str], Entry],
+    *,
+    trained_on: str,
+    outcomes: int,
+    names: Mapping[str, str] | None = None,
 ) -> Regimes:
     """Choose each regime's best agent on validation.
 
@@ -48,11 +52,15 @@ def choose_regimes(
         The training reward.
     outcomes
         N x K of the train split, what full information costs.
+    names
+        Label -> name of the agent, for labels that are none: a baseline in other settings is a
+        baseline still.
     """
+    names = names or {}
     learned = [
         entry
         for (agent, training), entry in entries.items()
-        if training == trained_on and entry.learned and agent not in MANDATORY
+        if training == trained_on and entry.learned and names.get(agent, agent) not in MANDATORY
     ]
     bandit = [entry for entry in learned if entry.row.feedback == "bandit"]
     frugal = [entry for entry in bandit if entry.outcomes <= SHARE * outcomes + 1]

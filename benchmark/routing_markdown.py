@@ -9,7 +9,9 @@ from routing_gym.benchmark.evaluation import Yardstick
 from routing_gym.benchmark.figures import ACCURACY, ablation_figures, best_router
 from routing_gym.benchmark.report import figures_table, format_interval, markdown_table
 from routing_gym.benchmark.routing_sections import (
+    answer_section,
     improvement_section,
+    iqm_section,
     learning_section,
     regimes_section,
     trade_off_section,
@@ -40,12 +42,18 @@ def routing_markdown(report: RoutingReport) -> str:
         "trained on train, tuned and chosen on validation, and judged once on test.",
         DEFINITIONS,
         _references_text(yardstick),
+        *answer_section(report),
     ]
     if report.failures:
         parts += ["## Failed runs", _failures_table(report.failures)]
     for name in report.trainings:
         parts += [f"## Trained on {name.replace('_', '-')}", report.table(name)]
-    parts += regimes_section(report) + improvement_section(report) + learning_section(report)
+    parts += (
+        iqm_section(report)
+        + regimes_section(report)
+        + improvement_section(report)
+        + learning_section(report)
+    )
     parts += trade_off_section(report) + tuning_section(report)
     parts += ["## Figures", _router_text(report), figures_table(report.figures)]
     parts += _truth_section(report) + _ablation_section(report)

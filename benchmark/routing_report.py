@@ -68,7 +68,10 @@ def _drawings(report: RoutingReport) -> dict[str, Drawing]:
         drawings["learning_curves.png"] = partial(_learning, report)
     if any(curve.regret is not None for curve in report.curves):
         drawings["regret.png"] = lambda path: learning_plots.regret_curves(
-            report.curves, path=path, caption=f"mean over {report.num_seeds} seeds"
+            report.curves,
+            path=path,
+            caption=f"mean over {report.num_seeds} seeds",
+            first_pass=report.train_cells // len(yardstick.adapters),
         )
     if report.trade_offs and report.arms is not None:
         arms = report.arms

@@ -36,7 +36,11 @@ def regimes_section(report: RoutingReport) -> list[str]:
     text = (
         f"Trained on {report.reward.replace('_', '-')}. Each regime is represented by the agent "
         "with the highest reward on *validation*; differences are in reward on test, paired. "
-        "Outcomes: generations paid for, over the N x K that full information costs."
+        "Outcomes: generations on train that were paid for, over the N x K that full information "
+        "costs; the validation split, on which settings are chosen for all, on which networks and "
+        "PPO stop early (streaming bandits keep their last state), and on which the regime's agent "
+        "is chosen, comes on top. The highest of many rewards on validation is an optimist: it "
+        "favours those that picked a checkpoint there."
     )
     header = ["regime", "agent", "outcomes", "gap closed [95 %]"]
     header += [f"minus {name} [95 %]" for name in MANDATORY]
@@ -48,6 +52,56 @@ def regimes_section(report: RoutingReport) -> list[str]:
         else ""
     )
     return [part for part in ("## Regimes", text, markdown_table(header, rows), tail) if part]
+
+
+def answer_section(report: RoutingReport) -> list[str]:
+    """Say in words what the intervals allow to say."""
+    sentences = []
+    for name, meaning in _REGIMES.items():
+        entry: Entry | None = getattr(report.regimes, name)
+        if entry is None:
+            continue
+        told: dict[str, list[str]] = {}
+        for other in MANDATORY:
+            difference = report.figures.get(f"best_{name}_minus_{other}")
+            if isinstance(difference, Interval):
+                told.setdefault(_told(difference), []).append(other)
+        if told:
+            verdicts = "; ".join(f"{what} {', '.join(who)}" for what, who in told.items())
+            sentences.append(f"- {meaning} (`{entry.row.agent}`): {verdicts}.")
+    if not sentences:
+        return []
+    text = (
+        "In reward on test, each regime's best agent (chosen on validation) against the baselines, "
+        "by paired 95 % intervals:"
+    )
+    return ["## The answer", text, "\n".join(sentences)]
+
+
+def iqm_section(report: RoutingReport) -> list[str]:
+    """List interquartile means, which two lucky or unlucky seeds do not move."""
+    if not report.entries:
+        return []
+    rows = []
+    for agent in report.agents:
+        cells = []
+        for name in report.trainings:
+            entry = report.entries.get((agent, name))
+            found = (
+                (None, None) if entry is None else (entry.row.reward_iqm, entry.row.accuracy_iqm)
+            )
+            cells += [UNDEFINED if one is None else format_interval(one) for one in found]
+        rows.append([agent, *cells])
+    text = (
+        "Over seeds, of the mean over test queries; brackets: 95 % bootstrap over seeds and "
+        "queries, stratified by task (Agarwal et al. 2021)."
+    )
+    header = ["agent"]
+    for name in report.trainings:
+        header += [
+            f"{what}, trained on {name.replace('_', '-')}" for what in ("reward", "accuracy")
+        ]
+    return ["## Interquartile means", text, markdown_table(header, rows)]
 
 
 def improvement_section(report: RoutingReport) -> list[str]:
@@ -76,7 +130,8 @@ def improvement_section(report: RoutingReport) -> list[str]:
         rows.append([agent, *cells])
     text = (
         "Probability that a run of the agent has a higher reward than a run of the other on a task "
-        "drawn at random, ties counted half (Agarwal et al. 2021); intervals over seeds."
+        "drawn at random, ties counted half (Agarwal et al. 2021). The intervals are over seeds "
+        "alone, for these queries: agents without randomness have none."
     )
     header = ["agent", *(f"beats {name} [95 %]" for name in others)]
     return ["## Probability of improvement", text, markdown_table(header, rows)]
@@ -89,22 +144,27 @@ def learning_section(report: RoutingReport) -> list[str]:
     full = report.regimes.full
     best = max(float(curve.mean_reward.max()) for curve in report.curves)
     top = full.validation_reward if full is not None else best
-    rows = [_learning_row(curve, top, report.train_cells) for curve in report.curves]
+    first = report.train_cells // len(report.yardstick.adapters)
+    rows = [_learning_row(curve, top, report.train_cells, first) for curve in report.curves]
     rows.sort(key=lambda row: -float(row[3]))
     whose = f"`{full.row.agent}`'s" if full is not None else "the best curve's"
     text = (
         "Against *outcomes*: generations paid for, not gradient steps, as a share of the N x K "
         f"= {report.train_cells:,} that full information costs. Reward is the greedy policy's on "
         f"validation, interquartile mean over seeds; levels are shares of {whose} {top:.3f}. Full "
-        "information is bought query by query (all adapters at once). Regret: summed over the "
-        "stream, per outcome."
+        "information is bought query by query (all adapters at once).\n\nRegret: summed over the "
+        f"stream, per outcome, on the first pass over the {first:,} queries and on all. Agents "
+        "whose settings do not let them ask the same cell twice (`revisit`) must take adapters "
+        "that they have not asked from then on, good or bad: information at the price of regret. "
+        "`maskable_ppo`'s regret counts what its random masks forbid, `preference_ppo`'s is in "
+        "the preferences that it draws: neither is to be set beside the others'."
     )
     header = ["agent", "feedback", "outcomes", "last reward"]
     header += [f"outcomes to {level:.0%}" for level in LEVELS]
     return [
         "## Learning curves",
         text,
-        markdown_table([*header, "regret per outcome"], rows),
+        markdown_table([*header, "regret: first pass", "all"], rows),
         "![reward against outcomes paid for](learning_curves.png)",
         *(["![regret](regret.png)"] if any(c.regret is not None for c in report.curves) else []),
     ]
@@ -115,6 +175,11 @@ def trade_off_section(report: RoutingReport) -> list[str]:
     if not report.trade_offs or report.arms is None:
         return []
     references, rows = report.yardstick.references, []
+    points = {
+        run.agent: len(run.frontier)
+        for run in report.records
+        if run.finished and run.trained_on == report.reward
+    }
     ranked = sorted(report.trade_offs.values(), key=lambda curve: -float(curve.aiq.mean()))
     for curve in ranked:
         entry = report.entries[curve.agent, report.reward]
@@ -122,6 +187,7 @@ def trade_off_section(report: RoutingReport) -> list[str]:
         rows.append(
             [
                 curve.agent + "*" * entry.row.privileged,
+                str(points[curve.agent]),
                 f"{curve.aiq.mean():.3f} ± {curve.aiq.std():.3f}",
                 *_gains(entry.row.accuracy.value, references),
                 f"{saved.mean():.3f}" if len(saved) else UNDEFINED,
@@ -130,12 +196,14 @@ def trade_off_section(report: RoutingReport) -> list[str]:
     text = (
         "Cost is completion tokens per answer, quality verified accuracy. AIQ: mean height of the "
         f"agent's hull between the cheapest adapter ({report.arms.costs.min():.1f} tokens) and the "
-        f"dearest ({report.arms.costs.max():.1f}), ± the standard deviation over seeds; an agent "
-        "that predicts rewards has a point per price of cost, any other one point, and all may "
-        "fall back on the cheapest adapter. CostSave: against the best single adapter, at no less "
-        "than its accuracy. Definitions and sources: `benchmark/routing_metrics.py`."
+        f"dearest ({report.arms.costs.max():.1f}), ± the standard deviation over seeds. An agent "
+        "that can be told a price of cost, or a preference, has a point for each, any other its "
+        "one point, which is no fault of its decisions but costs it AIQ: compare within the column "
+        "*points*. All may fall back on the cheapest adapter. CostSave: against the best single "
+        "adapter, at no less than its accuracy. Definitions and sources: "
+        "`benchmark/routing_metrics.py`."
     )
-    header = ["agent", "AIQ", "Gain@B", "V_B", "Gap@O", "CostSave"]
+    header = ["agent", "points", "AIQ", "Gain@B", "V_B", "Gap@O", "CostSave"]
     picture = "![cost against accuracy](trade_offs.png)"
     return ["## Cost against accuracy", text, markdown_table(header, rows), picture]
 
@@ -186,19 +254,33 @@ def _difference(report: RoutingReport, figure: str) -> str:
     return format_interval(value, signed=True) if isinstance(value, Interval) else UNDEFINED
 
 
-def _learning_row(curve: LearningCurve, top: float, cells: int) -> list[str]:
+def _told(difference: Interval) -> str:
+    """Say what an interval of a difference allows to say."""
+    if difference.low > 0:
+        return "above"
+    return "below" if difference.high < 0 else "not to be told from"
+
+
+def _learning_row(curve: LearningCurve, top: float, cells: int, first: int) -> list[str]:
     """Write one agent's line."""
     reached = [curve.outcomes_to(level * top) / cells for level in LEVELS]
-    regret = UNDEFINED
+    regret = [UNDEFINED, UNDEFINED]
     if curve.regret is not None:
-        regret = f"{float(curve.regret[:, -1].mean()) / curve.outcomes[-1]:.3f}"
+        within = np.flatnonzero(curve.outcomes <= first)
+        ends = [within[-1] if len(within) else None, len(curve.outcomes) - 1]
+        regret = [
+            UNDEFINED
+            if end is None
+            else f"{float(curve.regret[:, end].mean()) / curve.outcomes[end]:.3f}"
+            for end in ends
+        ]
     return [
         curve.agent,
         curve.feedback,
         f"{curve.outcomes[-1] / cells:.2f}",
         f"{float(curve.mean_reward[-1]):.4f}",
         *(UNDEFINED if np.isnan(share) else f"{share:.2f}" for share in reached),
-        regret,
+        *regret,
     ]
 
 

@@ -116,6 +116,7 @@ def build_routing_report(
     train_cells: int,
     pool_folder: Path,
     arms: FixedArms | None = None,
+    names: Mapping[str, str] | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> RoutingReport:
@@ -135,6 +136,8 @@ def build_routing_report(
         The pool's report, for the measured memory.
     arms
         The fixed adapters' costs; None where the table has none.
+    names
+        Label -> name of the agent, for labels that are none.
     resamples, seed
         Of the bootstrap.
     """
@@ -142,7 +145,7 @@ def build_routing_report(
     stratified = yardstick.bootstrap(seed=seed, resamples=resamples, by_task=True)
     records = comparison.records
     entries = collect(records, yardstick, bootstrap=bootstrap, stratified=stratified)
-    regimes = choose_regimes(entries, trained_on=reward, outcomes=train_cells)
+    regimes = choose_regimes(entries, trained_on=reward, outcomes=train_cells, names=names)
     figures = regime_figures(regimes, entries, yardstick, bootstrap=bootstrap, trained_on=reward)
     figures |= routing_figures(entries, yardstick, bootstrap=bootstrap, reward=reward)
     figures |= memory_figures(pool_folder)

@@ -32,6 +32,8 @@ class AgentSpec:
         Its name in the report; empty means `name`. Labels tell two settings of one agent apart.
     encoder
         What it observes, see `routing_gym.benchmark.encoded`; empty is what the table holds.
+    rewards
+        Names of the rewards that it is trained on; empty is all.
 
     Raises
     ------
@@ -43,12 +45,17 @@ class AgentSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
     encoder: str = ""
+    rewards: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.label:
             object.__setattr__(self, "label", self.name.rpartition(":")[2])
         if not all(letter.isalnum() or letter in "_-." for letter in self.label):
             raise ValueError(f"label {self.label!r} may hold only letters, digits, '_', '-', '.'.")
+
+    def trains_on(self, reward: str) -> bool:
+        """Whether it is trained on the reward of this name."""
+        return not self.rewards or reward in self.rewards
 
     def build(self, *, blocks: tuple[int, ...] = ()) -> Agent:
         """Make the untrained agent.

@@ -71,6 +71,9 @@ class CompareConfig:
         Label -> what the agent observes in place of the table's embeddings: "tfidf", "surface",
         "position", a sentence-transformers id, or several joined by "+", the part "table" being
         the table's own.
+    trained_on
+        Label -> names of the rewards that the agent is trained on, for agents that do not read
+        all of them; who is absent is trained on each.
     rewards
         Training reward -> weights of the scores; the first is the reward that is reported. An
         empty mapping means the default reward.
@@ -108,6 +111,7 @@ class CompareConfig:
     names: dict[str, str] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     encoders: dict[str, str] = field(default_factory=dict)
+    trained_on: dict[str, list[str]] = field(default_factory=dict)
     rewards: dict[str, dict[str, float]] = field(
         default_factory=lambda: {"self_evaluated": {}, "accuracy": {"accuracy": 1.0}}
     )
@@ -138,13 +142,20 @@ class CompareConfig:
                 f"workers={self.workers}, trials={self.trials}: give at least 0 and 1."
             )
         known = {*self.agents, *self.names, *AGENTS}  # who is not compared keeps its settings
-        for where in ("options", "encoders", "search"):
+        for where in ("options", "encoders", "search", "trained_on"):
             for name in getattr(self, where):
                 if name not in known:
                     raise ValueError(
                         f"{where} has settings for {name!r}, which is neither among "
                         f"agents={self.agents} nor in names nor registered: correct its spelling."
                     )
+
+        for label, names in self.trained_on.items():
+            if label in self.agents and not set(names) & set(self.rewards):
+                raise ValueError(
+                    f"trained_on has {names} for {label!r}: name at least "
+                    f"one of {', '.join(self.rewards)}."
+                )
 
     @property
     def plan(self) -> Plan:
@@ -163,6 +174,13 @@ def compare(config: CompareConfig) -> int:
     standard = dict(DEFAULT_REWARD.weights)
     rewards = {name: weights or standard for name, weights in config.rewards.items()}
     tables = {label: OutcomeTable.load(folder) for label, folder in config.tables.items()}
+    for label, table in tables.items():
+        lacking = sorted(set(standard) - set(table.manifest.metrics))
+        if lacking and not all(config.rewards.values()):
+            raise ValueError(
+                f"table {label!r} has no metric {', '.join(lacking)} of the default reward: name "
+                "rewards that it has, e.g. --rewards '{accuracy: {accuracy: 1}}'."
+            )
     splits = {
         label: {name: _splits(table, weights) for name, weights in rewards.items()}
         for label, table in tables.items()
@@ -173,10 +191,11 @@ def compare(config: CompareConfig) -> int:
             config.options.get(name, {}),
             label=name,
             encoder=config.encoders.get(name, ""),
+            rewards=tuple(config.trained_on.get(name, ())),
         )
         for name in config.agents
     ]
-    total = number_of_runs(specs, config.plan, rewards=len(rewards)) * len(tables)
+    total = number_of_runs(specs, config.plan, rewards=list(rewards)) * len(tables)
     save_resolved(config, config.runs)
     failures, clock = 0, _Clock()
     with tqdm(total=total, unit="run", disable=None) as bar:
@@ -273,6 +292,7 @@ def _report(
         train_cells=data.train.rewards.size,
         pool_folder=config.pool,
         arms=arms,
+        names=config.names,
         resamples=config.resamples,
         seed=config.bootstrap_seed,
     )
@@ -290,6 +310,7 @@ def _write(
             f"trials: {config.trials} (seeds {', '.join(map(str, config.tuning_seeds))})",
             f"resamples: {config.resamples}",
             f"bootstrap seed: {config.bootstrap_seed}",
+            f"workers: {config.workers or os.cpu_count() or 1} on {os.cpu_count()} cores",
             *clock.line(),
         ],
     )

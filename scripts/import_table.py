@@ -21,7 +21,7 @@ from routing_gym.envs.errors import TableError
 from routing_gym.envs.layouts import LAYOUTS, read_layout
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.envs.tidy import DROPPED_SPLIT
-from routing_gym.queries.splits import assign_split, normalise
+from routing_gym.queries.splits import SPLITS, assign_split, normalise
 from routing_gym.scripts.command import run_command
 
 DUPLICATES = ("refuse", "keep", "drop")
@@ -135,9 +135,10 @@ def settle_duplicates(lines: pa.Table, how: str) -> pa.Table:
     Raises
     ------
     TableError
-        If there are any and `how` is "refuse".
+        If there are any and `how` is "refuse", or some lie in different splits and `how` is "keep".
     """
-    if how == "keep" or not {"query_id", "query"} <= set(lines.column_names):
+    names = set(lines.column_names)
+    if not {"query_id", "query"} <= names:
         return lines  # what is missing is refused with the other columns
     ids, texts = lines["query_id"].to_pylist(), lines["query"].to_pylist()
     first: dict[str, str] = {}
@@ -146,6 +147,18 @@ def settle_duplicates(lines: pa.Table, how: str) -> pa.Table:
         known = first.setdefault(normalise(str(text)), query_id)
         if known != query_id:
             again[query_id] = known
+    splits = dict(zip(ids, lines["split"].to_pylist(), strict=True)) if "split" in names else {}
+    for query_id, known in again.items():
+        pair = {splits.get(query_id), splits.get(known)}
+        if len(pair) > 1 and pair <= set(SPLITS) and how != "drop":
+            raise TableError(
+                f"query {query_id!r}",
+                f"leaks: it lies in split {splits[query_id]!r} and has the text of query {known!r} "
+                f"in {splits[known]!r} when normalised",
+                "move both to one split or pass --duplicates drop",
+            )
+    if how == "keep":
+        return lines
     if again and how == "refuse":
         query_id, known = next(iter(again.items()))
         raise TableError(

@@ -191,7 +191,7 @@ def test_the_number_of_runs_is_known_beforehand(splits: Splits, tmp_path: Path) 
     rewards = {"r": splits, "s": splits}
     seen = kept(splits, tmp_path, *names, rewards=rewards, **options)
     specs = [AgentSpec(name) for name in names]
-    assert len(seen) == number_of_runs(specs, Plan(**options), rewards=2)
+    assert len(seen) == number_of_runs(specs, Plan(**options), rewards=["reward", "accuracy"])
     assert not any(seen)
 
 

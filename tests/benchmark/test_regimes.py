@@ -65,6 +65,15 @@ def names(entries: dict[tuple[str, str], Entry], outcomes: int = CELLS) -> list[
     return [entry.row.agent if entry is not None else None for entry in found]
 
 
+def test_a_baseline_in_other_settings_is_a_baseline_still() -> None:
+    tuned = record("knn_text", 0.98, WRONG)
+    entries = collect([*RECORDS, tuned], stick(), bootstrap=stick().bootstrap(resamples=200))
+    names = {"knn_text": "knn"}
+    chosen = choose_regimes(entries, trained_on="r", outcomes=CELLS, names=names)
+    assert chosen.full is not None
+    assert chosen.full.row.agent == "forest"
+
+
 def test_each_regime_is_chosen_on_validation(entries: dict[tuple[str, str], Entry]) -> None:
     assert names(entries) == ["forest", "ppo", "linucb"]
 

@@ -174,8 +174,10 @@ def check_report(output: Path, agents: list[str]) -> None:
         *("arm_usage", "comparison", "learning_curves", "profiles", "regret"),
         *("reward_against_truth", "trade_offs"),
     }
-    for section in ("Regimes", "Probability of improvement", "Learning curves", "Tuning"):
+    found = ("The answer", "Interquartile means", "Regimes", "Probability of improvement")
+    for section in (*found, "Learning curves", "Tuning"):
         assert f"\n## {section}\n" in text
+    assert re.search(r"full information \(`ridge`\): .*(above|below) .*best_single", text)
     assert "\n## Failed runs\n" not in text
     runs = rows(output / "runs.csv")
     assert len(runs) == len(agents) * 2 * 2
@@ -260,6 +262,29 @@ def test_a_process_that_dies_is_a_failed_run(table: Path, tmp_path: Path, capsys
     assert status == {"dying": "failed"}
 
 
+def test_an_agent_is_trained_on_the_rewards_that_it_reads(table: Path, tmp_path: Path) -> None:
+    rewards = ["--rewards", '{"first": {"accuracy": 1}, "second": {"accuracy": 2}}']
+    more = ["--trained_on", '{"knn": ["first"]}', "--seeds", "[0]"]
+    assert run(table, tmp_path, *rewards, *more, agents=["knn", "oracle"]) == 0
+    found = [(row["agent"], row["trained_on"]) for row in rows(tmp_path / "routing" / "runs.csv")]
+    assert found == [("knn", "first"), ("oracle", "first"), ("oracle", "second")]
+
+
+def test_an_imported_table_has_no_default_reward(tmp_path: Path, capsys: Capture) -> None:
+    lines = ["query_id,query,arm,score"]
+    lines += [
+        f"q{i},question {i},{arm},{int(i % 2 == n)}"
+        for i in range(60)
+        for n, arm in enumerate(("a", "b"))
+    ]
+    (tmp_path / "mine.csv").write_text("\n".join(lines), "utf-8")
+    OutcomeTable.from_tidy(tmp_path / "mine.csv").save(tmp_path / "mine")
+    assert run(tmp_path / "mine", tmp_path, agents=["knn", "best_single"]) == 1
+    assert "has no metric quality" in capsys.readouterr().err
+    remedy = ["--rewards", "{accuracy: {accuracy: 1}}"]
+    assert run(tmp_path / "mine", tmp_path, *remedy, agents=["knn", "best_single"]) == 0
+
+
 def test_a_comparison_in_which_all_fails(table: Path, tmp_path: Path) -> None:
     names = json.dumps({"broken": f"{__name__}:BrokenAgent"})
     assert run(table, tmp_path, "--names", names, agents=["broken"]) == 1
@@ -275,6 +300,8 @@ def test_a_comparison_in_which_all_fails(table: Path, tmp_path: Path) -> None:
         (["--agents", '["knn"]', "--options", '{"knn": {"neighbors": 3}}'], 1, "neighbors"),
         (["--rewards", '{"r": {"relevanse": 1}}'], 1, "relevanse"),
         (["--rewards", "{}"], 2, "rewards is empty"),
+        (["--trained_on", '{"knn": ["luck"]}'], 2, "trained_on has ['luck'] for 'knn'"),
+        (["--trained_on", '{"knnn": ["accuracy"]}'], 2, "trained_on has settings for 'knnn'"),
         (["--seeds", "[0, 0]"], 2, "seeds=[0, 0]"),
         (["--seeds", "many"], 2, "seeds"),
         (["--resamples", "10"], 2, "resamples=10"),

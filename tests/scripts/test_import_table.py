@@ -97,6 +97,8 @@ def test_leaks_missing_cells_and_nan_are_refused(tmp_path: Path, capsys: Capture
         for row in lines
     ]
     pq.write_table(pa.Table.from_pylist(leak), path)
+    assert call(path, tmp_path) == 1
+    assert "query 'q15': leaks: it lies in split" in capsys.readouterr().err
     assert call(path, tmp_path, "--duplicates", "keep") == 1
     assert "move both to one split" in capsys.readouterr().err
     pq.write_table(pa.Table.from_pylist(lines[1:]), path)
