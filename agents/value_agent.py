@@ -97,7 +97,18 @@ class PrivilegedAgent(Agent):
 
 
 def best_allowed(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Return float64 (N, K), one-hot on each row's highest allowed value (the first of equals)."""
+    """Return float64 (N, K), one-hot on each row's highest allowed value (the first of equals).
+
+    Raises
+    ------
+    ValueError
+        If an allowed value is not a finite number.
+    """
     allowed = full_mask(mask, values.shape)
+    for row in np.flatnonzero((allowed & ~np.isfinite(values)).any(axis=1))[:1]:
+        raise ValueError(
+            f"the values of row {row} are {values[row].tolist()}: they must be finite. Check the "
+            "agent's training for a diverging loss or a division by zero."
+        )
     best = np.where(allowed, values, -np.inf).argmax(axis=1)
     return one_hot(best, values.shape[1])

@@ -20,6 +20,11 @@ from routing_gym.envs.table_io import cell_order
 from routing_gym.queries.splits import SPLITS, assign_split
 
 REQUIRED = ("query_id", "query", "arm", "score")
+SPLIT_WORDS = {  # other words for the splits, which would otherwise be drawn anew unnoticed
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation"), "test"),
+}
 DROPPED_SPLIT = "contaminated"
 HASHED_FEATURES = 256
 METRICS = {
@@ -66,8 +71,9 @@ def read_tidy(
     manifest records under ``generation["score_range"]``. A ``cost`` becomes the score ``cost``,
     divided by the highest one, which is recorded likewise. Rows whose ``split`` is
     ``contaminated`` are dropped. Where ``split`` is not train, validation or test, a hash of the
-    normalised text decides (60/15/25 %), so that equal texts are never parted. The arms' order
-    is alphabetical. Tokens and seconds, which such tables lack, are 0.
+    normalised text decides (60/15/25 %), so that equal texts are never parted; another word for
+    one of them, such as ``Train`` or ``dev``, is refused.
+    The arms' order is alphabetical. Tokens and seconds, which such tables lack, are 0.
 
     Parameters
     ----------
@@ -211,23 +217,25 @@ def _scores(
     lines: dict[str, list[Any]], order: np.ndarray, score_range: tuple[float, float] | None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Make accuracy and, where it is given, cost, each (N, K), and the notes for the manifest."""
-    accuracy, notes = _scaled(_numbers(lines["score"], "score")[order], score_range)
+    accuracy, notes = _scaled(_numbers(lines, "score")[order], score_range)
     scores = {"accuracy": accuracy}
     if any(value is not None and value == value for value in lines.get("cost", ())):
-        cost = _numbers(lines["cost"], "cost")[order]
+        cost = _numbers(lines, "cost")[order]
         scores["cost"], notes["cost_ceiling"] = _relative(cost)
     return scores, notes | {"not_measured": list(NOT_MEASURED)}
 
 
-def _numbers(values: Sequence[Any], name: str) -> np.ndarray:
+def _numbers(lines: dict[str, list[Any]], name: str) -> np.ndarray:
     """Read a column as finite float64 (lines,)."""
+    values = lines[name]
     try:
         numbers = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TableError(f"column {name}", f"is not numeric ({error})", "give numbers") from error
     for row in np.flatnonzero(~np.isfinite(numbers))[:1]:
-        fault = f"{name} is {values[row]!r}, not a number"
-        raise TableError(f"row {row} (contaminated rows left out)", fault, "fill it or drop it")
+        place = f"query {lines['query_id'][row]!r} with arm {lines['arm'][row]!r}"
+        fault = f"{name} is {'missing' if values[row] is None else values[row]}, not a number"
+        raise TableError(place, fault, "fill it or drop the query")
     return numbers
 
 
@@ -259,7 +267,13 @@ def _splits(
     lines: dict[str, list[Any]], order: np.ndarray, texts: np.ndarray, seed: int
 ) -> np.ndarray:
     """Take the source's splits if any is one of ours, else assign them by the normalised text."""
-    if "split" not in lines or not set(lines["split"]) & set(SPLITS):
+    named = set(lines.get("split", ()))
+    for name in sorted(named - set(SPLITS)):
+        meant = SPLIT_WORDS.get(name.strip().lower())
+        if meant is not None or named & set(SPLITS):
+            remedy = f"call it {meant!r}" if meant else f"use {', '.join(SPLITS)}"
+            raise TableError("column split", f"holds {name!r}", remedy)
+    if not named & set(SPLITS):
         return np.array([assign_split(text, seed=seed) for text in texts], dtype=object)
     given = np.array(lines["split"], dtype=object)[order]  # (N, K)
     for row in np.flatnonzero((given != given[:, :1]).any(axis=1))[:1]:

@@ -103,6 +103,9 @@ def import_table(config: ImportConfig) -> None:
     counts = ", ".join(f"{(table.split == name).sum()} {name}" for name in table.splits)
     print(f"{len(table)} queries ({counts}) x {len(table.adapters)} arms: {config.output}")
     print(f"embeddings: {table.embeddings.shape[1]} features of {table.manifest.encoder}")
+    if "score_range" in table.manifest.generation:
+        low, high = table.manifest.generation["score_range"]
+        print(f"scores span {low:g} to {high:g} and were scaled to [0, 1]")
     for part in encoder.parts if isinstance(encoder, JoinedEncoder) else (encoder,):
         if isinstance(part, TfidfEncoder):
             folder = config.output.with_name(f"{config.output.name}-tfidf")
