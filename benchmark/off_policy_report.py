@@ -37,10 +37,13 @@ every reward would be certain and the bound lower still ("full table"): no model
 queries it has not seen attains that one; it is shown beside."""
 STUDY_FIGURES = """\
 `*_rmse_over_bound`: the worst scenario at {largest} decisions per log. `coverage_min`, `_max`: over
-IPS, SNIPS, DR, SNDR and the recommended one (SNIPS or SNDR, by estimated error), all scenarios and
-all sizes whose logs are safe (effective sample size of at least {safe_effective:g}, no decision
-above {safe_share:.0%} of all weight); normal intervals. `coverage_bootstrap_*`: the same of the
-percentile bootstrap, at {bootstrap} decisions.
+IPS, SNIPS, DR, SNDR and the recommended one (SNIPS or SNDR, by estimated error), normal intervals,
+over the `coverage_cells` pairs of scenario and size of which at least half of the logs are safe
+(effective sample size of at least {safe_effective:g}, no decision above {safe_share:.0%} of all
+weight), and over their safe logs. `coverage_all_logs_min`: over all logs of these cells;
+`coverage_everywhere_min`: over all logs of all cells, with `coverage_cells_left_out` that nobody
+should rely on, for which `scripts/evaluate_offline.py` warns.
+`coverage_bootstrap_*`: the percentile bootstrap's, safe logs, at {bootstrap} decisions.
 `coverage_bernstein_min`: empirical-Bernstein intervals of IPS and DR, conservative by design.
 `*_ridge_*`: DR with the cross-fitted ridge on embeddings, {ridge:,} logs per scenario; its ratio to
 the clusters' bound may fall below 1 because embeddings tell more than clusters do."""
@@ -165,6 +168,13 @@ def study_figures(
         figures[f"{name}_rmse_over_bound"] = _largest(headline(rows, estimator=name)[0])
     covered = [c for name in CONSISTENT for c in headline(rows, estimator=name)[1]]
     figures |= _extremes("coverage", covered)
+    cells = {(row.logging, row.target, row.size): row.safe >= 0.5 for row in rows}
+    figures["coverage_cells"] = float(sum(cells.values()))
+    figures["coverage_cells_left_out"] = float(len(cells) - sum(cells.values()))
+    every = [row for row in rows if row.estimator in CONSISTENT and "all" in row.coverage]
+    kept = [row.coverage["all"] for row in every if row.safe >= 0.5]
+    figures |= {"coverage_all_logs_min": min(kept)} if kept else {}
+    figures["coverage_everywhere_min"] = min(row.coverage["all"] for row in every)
     names = ("snips", "dr", "sndr", RECOMMENDED)
     for kind, estimators in (("bootstrap", names), ("bernstein", ("ips", "dr"))):
         part = [c for n in estimators for c in headline(rows, estimator=n, kind=kind)[1]]

@@ -96,6 +96,8 @@ FIGURES: dict[str, dict[str, str]] = {
         "coverage_min": "least coverage of the 95 % normal intervals, over the pairs of scenario "
         "and size at which at least half of the logs overlap safely",
         "coverage_max": "the greatest",
+        "coverage_everywhere_min": "the least over all logs, those with too little overlap, of "
+        "which the command warns, as well",
         "coverage_bootstrap_min": "the least of the percentile bootstrap's",
     },
     "ablation": {
