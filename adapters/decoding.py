@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from routing_gym.adapters.prompt_reader import read_prompts
+from routing_gym.adapters.prompt_reader import ReadPrompts, read_prompts
 
 Choose = Callable[[Any, np.ndarray, int], Any]
 """``(logits (R, V), rows (R,), step) -> tokens (R,)``: picks each row's next token."""
-_COMPACT_BELOW = 0.75
+_COMPACT_BELOW = 0.9
+_READ_TOKENS = {"cpu": 512}  # of a part: its activations stay in the processor's caches
+_READ_TOKENS_ELSEWHERE = 16_384
 
 
 @dataclass
@@ -67,15 +69,16 @@ def decode(
     import torch
 
     ends = end_token_ids(model, tokenizer)
-    read = read_prompts(model, tokenizer, prompts)
-    lengths = read.mask.sum(dim=1).cpu().numpy()
+    read, order = read_in_parts(model, tokenizer, prompts)
+    lengths = np.empty(len(order), dtype=np.int64)
+    lengths[order] = read.mask.sum(dim=1).cpu().numpy()
     cache, mask, logits = read.cache, read.mask, read.first
     if repeats > 1:
         cache.batch_repeat_interleave(repeats)
         mask, logits = (t.repeat_interleave(repeats, dim=0) for t in (mask, logits))
     written = [Written() for _ in range(len(mask))]
     limits = np.repeat(budgets, repeats)
-    alive, step = np.arange(len(mask)), 0
+    alive, step = (order[:, None] * repeats + np.arange(repeats)).ravel(), 0
     while True:
         chosen = choose(logits, alive, step)
         signals = torch.stack(chosen_and_entropy(logits, chosen)).tolist()
@@ -101,6 +104,51 @@ def decode(
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
+
+
+def read_in_parts(
+    model: Any, tokenizer: Any, prompts: Sequence[str]
+) -> tuple[ReadPrompts, np.ndarray]:
+    """Read prompts, those of similar length together: little padding, and it is not computed on.
+
+    Parameters
+    ----------
+    model, tokenizer, prompts
+        As in `decode`.
+
+    Returns
+    -------
+    tuple
+        What was read, the shortest prompt first, and which prompt each row is, int (N,).
+    """
+    limit = _READ_TOKENS.get(model.device.type, _READ_TOKENS_ELSEWHERE)
+    lengths = [len(ids) for ids in tokenizer(list(prompts), add_special_tokens=False)["input_ids"]]
+    order = np.argsort(lengths, kind="stable")
+    groups: list[list[int]] = [[]]
+    for row in order.tolist():
+        if groups[-1] and (len(groups[-1]) + 1) * lengths[row] > limit:
+            groups.append([])
+        groups[-1].append(row)
+    parts = [read_prompts(model, tokenizer, [prompts[row] for row in rows]) for rows in groups]
+    return _joined(parts), order
+
+
+def _joined(parts: Sequence[ReadPrompts]) -> ReadPrompts:
+    """Put parts of prompts into one cache, padded on the left to the last part, the longest."""
+    import torch
+    from torch.nn.functional import pad
+
+    if len(parts) == 1:
+        return parts[0]
+    width = parts[-1].mask.shape[1]
+    mask = torch.cat([pad(part.mask, (width - part.mask.shape[1], 0)) for part in parts])
+    for layers in zip(*(part.cache.layers for part in parts), strict=True):
+        for name in ("keys", "values"):
+            held = [getattr(layer, name) for layer in layers]  # each (P, heads, T, width)
+            longest = held[-1].shape[-2]
+            together = torch.cat([pad(t, (0, 0, longest - t.shape[-2], 0)) for t in held])
+            setattr(layers[-1], name, together)
+    return ReadPrompts(mask, torch.cat([part.first for part in parts]), parts[-1].cache)
 
 
 def _write(

@@ -12,14 +12,9 @@ import numpy as np
 from routing_gym.agents.scenario_policy import ScenarioPolicy
 from routing_gym.benchmark.scenario_judging import Judging
 from routing_gym.benchmark.scenario_problems import RuleFamily, ScenarioProblem
+from routing_gym.benchmark.scenario_records import FailedRun, ScenarioJob, ScenarioRun
 from routing_gym.benchmark.scenario_rollout import RolloutResult
-from routing_gym.benchmark.scenario_runs import (
-    FailedRun,
-    OnRun,
-    ScenarioJob,
-    ScenarioRun,
-    run_scenario_jobs,
-)
+from routing_gym.benchmark.scenario_runs import OnRun, run_scenario_jobs
 
 PPO = "ppo"
 
@@ -70,7 +65,7 @@ class ScenarioResult:
     rules
         Tuned rules, the privileged ones among them.
     runs
-        Label of settings -> its finished runs, one per seed; the first label is the one compared.
+        Label of settings -> its finished runs, one per seed; ``"ppo"`` is the one explained.
     failures
         The runs that failed.
     best_rule_pools
@@ -118,7 +113,7 @@ class ScenarioPlan:
     Parameters
     ----------
     settings
-        Label -> settings of PPO; the first label is ``"ppo"``.
+        Label -> settings of PPO; ``"ppo"`` is one of the labels.
     seeds
         Of the runs.
     judging
@@ -131,6 +126,10 @@ class ScenarioPlan:
         Processes.
     overwrite
         Whether finished runs are run again.
+    layout
+        Folder of a run below `folder`, from ``scenario``, ``label`` and ``seed``.
+    progress
+        Whether a single process shows a bar over each training.
     """
 
     settings: Mapping[str, Mapping[str, Any]]
@@ -140,10 +139,12 @@ class ScenarioPlan:
     identity: Mapping[str, Any] = field(default_factory=dict)
     workers: int = 1
     overwrite: bool = False
+    layout: str = "{scenario}/{label}/{seed}"
+    progress: bool = False
 
     def __post_init__(self) -> None:
-        if next(iter(self.settings), None) != PPO:
-            raise ValueError(f"settings={list(self.settings)} must begin with {PPO!r}.")
+        if PPO not in self.settings:
+            raise ValueError(f"settings={list(self.settings)} must have a label {PPO!r}.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={list(self.seeds)} must be different, at least one.")
 
@@ -167,22 +168,13 @@ def study_scenario(
         Called as training runs end.
     """
     rules = tuple(tune(problem, label, plan.judging) for label in problem.rules)
-    teacher = best_of(rules)
-    jobs = [
-        ScenarioJob(
-            data=problem.data,
-            label=label,
-            settings=settings,
-            seed=seed,
-            teacher=teacher.build() if settings.get("imitation_steps", 1) else None,
-            judging=plan.judging,
-            folder=plan.folder / problem.data.name / label / str(seed),
-            identity=plan.identity,
-        )
-        for label, settings in plan.settings.items()
-        for seed in plan.seeds
-    ]
-    runs = run_scenario_jobs(jobs, workers=plan.workers, overwrite=plan.overwrite, on_run=on_run)
+    runs = run_scenario_jobs(
+        scenario_jobs(problem, plan, best_of(rules)),
+        workers=plan.workers,
+        overwrite=plan.overwrite,
+        on_run=on_run,
+        progress=plan.progress,
+    )
     finished = [run for run in runs if isinstance(run, ScenarioRun)]
     by_label = {name: tuple(r for r in finished if r.label == name) for name in plan.settings}
     return ScenarioResult(
@@ -190,11 +182,32 @@ def study_scenario(
         rules=rules,
         runs={label: found for label, found in by_label.items() if found},
         failures=tuple(run for run in runs if isinstance(run, FailedRun)),
-        best_rule_pools=plan.judging.play_pools(teacher.build(), problem.data),
+        best_rule_pools=plan.judging.play_pools(best_of(rules).build(), problem.data),
         bound=plan.judging.bounds(problem, "test"),
         bound_pools=plan.judging.pool_bounds(problem),
         judging=plan.judging,
     )
+
+
+def scenario_jobs(
+    problem: ScenarioProblem, plan: ScenarioPlan, teacher: TunedRule
+) -> list[ScenarioJob]:
+    """List a scenario's runs, label by label; each gets a teacher of its own, if it wants one."""
+    return [
+        ScenarioJob(
+            data=problem.data,
+            label=label,
+            settings=settings,
+            seed=seed,
+            teacher=teacher.build() if settings.get("imitation_steps", 1) else None,
+            judging=plan.judging,
+            folder=plan.folder
+            / plan.layout.format(scenario=problem.data.name, label=label, seed=seed),
+            identity=plan.identity,
+        )
+        for label, settings in plan.settings.items()
+        for seed in plan.seeds
+    ]
 
 
 def tune(problem: ScenarioProblem, label: str, judging: Judging) -> TunedRule:

@@ -24,6 +24,7 @@ from routing_gym.scripts.command import run_command, save_resolved
 
 CONTESTS: dict[str, str] = {
     "bandits": "routing_gym.benchmark.bandit_contest:bandit_contest",
+    "collection": "routing_gym.benchmark.collection_contest:collection_contest",
     "environments": "routing_gym.benchmark.environment_contest:environment_contest",
     "ppo": "routing_gym.benchmark.ppo_contest:ppo_contest",
     "tables": "routing_gym.benchmark.table_contest:table_contest",
