@@ -119,8 +119,10 @@ class DisjointRidge:
         predictions, spreads = self._predict_and_spread(contexts)
         return predictions + alpha * spreads
 
-    def upper_bounds_of(self, context: np.ndarray, *, alpha: float) -> list[float]:
-        """Return the M upper bounds of one query; as `upper_bounds`, several times as fast.
+    def highest_bound(self, context: np.ndarray, *, alpha: float) -> tuple[int, bool]:
+        """Return the first model with the highest upper bound of one query, and if it is alone.
+
+        As the maximum of `upper_bounds`, several times as fast.
 
         Parameters
         ----------
@@ -131,14 +133,18 @@ class DisjointRidge:
             At least 0.
         """
         self._flat.dot(context, self._projected)
-        self._variances = variances = np.vecdot(self._gains, context, self._spans).tolist()
+        self._variances = variances = self._gains.dot(context, self._spans).tolist()
         self._predictions = predictions = self._last.tolist()
         self._context = context
         root = math.sqrt
-        return [
-            prediction + alpha * root(variance)
-            for prediction, variance in zip(predictions, variances)  # noqa: B905 - M each
-        ]
+        highest, first, alone = -math.inf, 0, False
+        for model, prediction in enumerate(predictions):  # a few numbers: faster than an array
+            bound = prediction + alpha * root(variances[model])
+            if bound > highest:
+                highest, first, alone = bound, model, True
+            elif bound == highest:
+                alone = False
+        return first, alone
 
     def update(self, contexts: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> None:
         """Give each row to the model of its adapter.

@@ -52,14 +52,9 @@ class LinUCBAgent(RidgeBandit):
         return best_of(self._model.upper_bounds(contexts, alpha=self.config.alpha), allowed)
 
     def choose_one(self, context: np.ndarray, *, rng: np.random.Generator) -> tuple[int, float]:
-        """Take the highest bound; the first rounds draw between equals."""
-        bounds = self._model.upper_bounds_of(context, alpha=self.config.alpha)
-        top = max(bounds)
-        equals = bounds.count(top)
-        if equals == 1:
-            return bounds.index(top), 1.0
-        best = [action for action, bound in enumerate(bounds) if bound == top]
-        return best[int(rng.integers(equals))], 1 / equals
+        """Take the highest bound; where there are equals, all is left to the base class."""
+        action, alone = self._model.highest_bound(context, alpha=self.config.alpha)
+        return (action, 1.0) if alone else super().choose_one(context, rng=rng)
 
     def choose_many(
         self, contexts: np.ndarray, *, rng: np.random.Generator

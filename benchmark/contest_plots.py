@@ -146,7 +146,7 @@ def table_costs(
         Written on top.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(12, 4.6), layout="constrained")
+        figure = Figure(figsize=(15, 4.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         for index, (name, found) in enumerate(seconds.items()):
             style = {"color": LINES[index], "marker": MARKERS[index], "label": name}
@@ -164,7 +164,9 @@ def table_costs(
             panel.set_yscale("log")
             panel.set_xlabel("queries")
             panel.grid(color="#DDDDDD")
-            panel.legend()
+        left.legend()
+        handles, texts = right.get_legend_handles_labels()
+        figure.legend(handles, texts, title="memory", loc="outside right upper")
         finish(figure, path, caption)
 
 

@@ -64,21 +64,31 @@ def test_arrays_bring_everything_back() -> None:
         np.testing.assert_array_equal(values, again.arrays()[name])
 
 
-def test_bounds_of_one_query_equal_those_of_many() -> None:
+def test_the_highest_bound_of_one_query_is_the_highest_of_many() -> None:
     rng = np.random.default_rng(0)
     x, actions, r = rng.normal(size=(60, 5)), rng.integers(3, size=60), rng.random(60)
     model = DisjointRidge(3, 5, ridge=0.7, prior=0.5)
     model.update(x, actions, r)
     together = model.upper_bounds(x, alpha=0.3)
     np.testing.assert_allclose(together, model.predict(x) + 0.3 * model.spread(x))
-    for context, expected in zip(x, together, strict=True):
-        np.testing.assert_allclose(model.upper_bounds_of(context, alpha=0.3), expected)
+    for context, best in zip(x, together.argmax(axis=1), strict=True):
+        assert model.highest_bound(context, alpha=0.3) == (best, True)
+
+
+def test_equal_bounds_are_noticed() -> None:
+    model = DisjointRidge(3, 2, ridge=1.0)
+    context = np.array([1.0, 0.0])
+    assert model.highest_bound(context, alpha=0.3) == (0, False)
+    model.update(context[None], np.array([1]), np.array([1.0]))
+    assert model.highest_bound(context, alpha=0.3) == (1, True)
+    model.update(np.repeat(context[None], 2, axis=0), np.array([0, 2]), np.array([1.0, 0.0]))
+    assert model.highest_bound(context, alpha=0.3) == (0, False)
 
 
 def test_what_a_decision_computed_is_used_once_only() -> None:
     context = np.array([1.0, 0.5])
     first, second = (DisjointRidge(2, 2, ridge=1.0) for _ in range(2))
-    first.upper_bounds_of(context, alpha=1.0)
+    first.highest_bound(context, alpha=1.0)
     for _ in range(2):  # the second time, the model has moved
         first.absorb_one(0, context, 1.0)
         second.absorb(0, context[None].copy(), np.ones(1))
