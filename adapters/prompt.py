@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,12 +36,49 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, text: str, *, system: str 
     messages = [{"role": "user", "content": text}]
     if system:
         messages.insert(0, {"role": "system", "content": system})
+    return render_conversation(tokenizer, messages)
+
+
+def render_conversation(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]
+) -> str:
+    """Write a conversation of several turns as the prompt of the assistant's next answer.
+
+    Parameters
+    ----------
+    tokenizer
+        As in `render_prompt`.
+    messages
+        ``role`` and ``content`` each, the oldest first.
+
+    Returns
+    -------
+    str
+        Text to be tokenised with ``add_special_tokens=False``.
+
+    Raises
+    ------
+    ValueError
+        If the model's template does not take such a conversation.
+    """
     template = tokenizer.chat_template
     if template is None:
         return "\n".join(message["content"] for message in messages) + "\n"
+    from jinja2 import TemplateError
+
     if isinstance(template, str) and "named SmolLM" in template:
         template = CHATML
-    rendered = tokenizer.apply_chat_template(
-        messages, chat_template=template, tokenize=False, add_generation_prompt=True
-    )
+    try:
+        rendered = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise ValueError(
+            f"the model's chat template refuses messages of the roles {roles} ({error}): "
+            "reorder them."
+        ) from error
     return str(rendered)

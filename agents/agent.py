@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 
 from routing_gym.agents.artefact import Artefact, read_artefact, write_artefact
+from routing_gym.agents.onnx_graph import OnnxGraph, OnnxOutput
 from routing_gym.agents.policy import Decision, choose
 from routing_gym.envs.data import RoutingData
 
@@ -198,6 +199,23 @@ class Agent(ABC):
         np.ndarray
             float64 (N, K), rows sum to 1.
         """
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Add what ``probabilities`` computes to a graph; see `policy_to_onnx` for a whole model.
+
+        Parameters
+        ----------
+        graph
+            Takes the nodes.
+        observations
+            Name of the tensor float32 (N, D).
+
+        Raises
+        ------
+        ValueError
+            If the agent cannot be exported.
+        """
+        raise ValueError(f"agent {self.name!r} has no export to ONNX: implement its to_onnx.")
 
     def save(self, folder: Path | str, *, metadata: Mapping[str, Any] | None = None) -> None:
         """Write the policy as ``agent.json`` and ``weights.safetensors``; whole or not at all.

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from routing_gym.agents.agent import Agent, Feedback
 from routing_gym.agents.curves import CurveLog
 from routing_gym.agents.learning_history import HistoryPoint, StreamRecorder
+from routing_gym.agents.onnx_graph import OnnxGraph
 from routing_gym.agents.policy import full_mask
 from routing_gym.agents.projection import Projection
 from routing_gym.agents.seeding import isolated_seed
@@ -238,6 +239,14 @@ class ValueBandit(BanditAgent, ValueAgent):
     def values(self, observations: np.ndarray) -> np.ndarray:
         """Return float64 (N, K), the predicted rewards, without any bonus or noise."""
         return self._estimates(self._contexts(observations))
+
+    def values_to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add the predicted rewards to a graph."""
+        return self.estimates_to_onnx(graph, self._projection.to_onnx(graph, observations))
+
+    @abstractmethod
+    def estimates_to_onnx(self, graph: OnnxGraph, contexts: str) -> str:
+        """Add the predictions for float64 (N, W) contexts; return their float64 (N, K)."""
 
 
 def stream_order(num_queries: int, *, length: int, seed: int) -> np.ndarray:

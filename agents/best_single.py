@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from routing_gym.agents.agent import Feedback
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import constant_rows
 from routing_gym.agents.value_agent import ValueAgent
 from routing_gym.envs.data import RoutingData
 
@@ -26,6 +28,10 @@ class BestSingleAgent(ValueAgent):
         """Return float64 (N, K), each adapter's mean train reward in every row."""
         rows = len(self._checked(observations))
         return np.tile(self._mean_rewards, (rows, 1))
+
+    def values_to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add the means to a graph."""
+        return constant_rows(graph, observations, self._mean_rewards)
 
     def _fit(
         self,

@@ -10,6 +10,8 @@ import numpy as np
 from routing_gym.agents.bandit import Outcomes, best_of, require_at_least, require_not_negative
 from routing_gym.agents.disjoint_ridge import DisjointRidge
 from routing_gym.agents.online_bandit import OnlineBandit
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import mean, product
 from routing_gym.agents.ridge_bandit import RidgeBandit, RidgeConfig
 
 
@@ -72,6 +74,13 @@ class BootstrappedThompsonAgent(RidgeBandit):
     def _estimates(self, contexts: np.ndarray) -> np.ndarray:
         """Return the replicates' mean predictions."""
         return self._votes(contexts).mean(axis=1)
+
+    def estimates_to_onnx(self, graph: OnnxGraph, contexts: str) -> str:
+        """Add the replicates' mean predictions to a graph."""
+        replicates = self.config.replicates
+        shape = graph.constant([-1, replicates, len(self.adapters)], np.int64)
+        votes = graph.node("Reshape", product(graph, contexts, self._model.weights.T), shape)
+        return mean(graph, votes, axis=1, count=replicates)
 
     def _behave(self, contexts: np.ndarray, allowed: np.ndarray) -> np.ndarray:
         """Return the share of replicates that each adapter is the best of."""

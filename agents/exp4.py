@@ -16,6 +16,8 @@ from routing_gym.agents.linucb import LinUCBAgent
 from routing_gym.agents.neural_linear import NeuralLinearAgent
 from routing_gym.agents.neural_ts import NeuralTSAgent
 from routing_gym.agents.neural_ucb import NeuralUCBAgent
+from routing_gym.agents.onnx_graph import OnnxGraph, OnnxOutput
+from routing_gym.agents.onnx_layers import masked, normalised, times, vote
 from routing_gym.agents.policy import full_mask
 from routing_gym.agents.squarecb import SquareCBAgent
 
@@ -92,6 +94,16 @@ class EXP4Agent(BanditAgent):
         allowed = full_mask(mask, (len(contexts), len(self.adapters)))
         votes = [best_of(expert._estimates(contexts), allowed) for expert in self._experts]
         return self._mix(votes, allowed)
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Add the weighted vote over the allowed adapters to a graph."""
+        contexts, shares = self._projection.to_onnx(graph, observations), self._shares()
+        allowed = graph.double(graph.mask())
+        mixed = times(graph, allowed, shares[len(self._experts) :])
+        for share, expert in zip(shares, self._experts, strict=False):
+            advice = vote(graph, masked(graph, expert.estimates_to_onnx(graph, contexts)))
+            mixed = graph.node("Add", mixed, times(graph, advice, share))
+        return OnnxOutput(normalised(graph, mixed), "probabilities")
 
     def weights(self) -> dict[str, float]:
         """Return how much each expert counts, by the name of the bandit or of the adapter."""

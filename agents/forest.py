@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from routing_gym.agents.agent import Feedback
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import plus, product, tree_means
 from routing_gym.agents.value_agent import ValueAgent
 from routing_gym.envs.data import RoutingData
 
@@ -75,6 +77,11 @@ class ForestAgent(ValueAgent):
         """Return float64 (N, K), the predicted rewards."""
         features = self._reduced(self._checked(observations))
         return self._mean + predict_trees(self._trees, features)
+
+    def values_to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add the projection and the trees to a graph."""
+        features = product(graph, observations, self._directions, np.float32)
+        return plus(graph, tree_means(graph, features, self._trees), self._mean)
 
     def _fit(
         self,

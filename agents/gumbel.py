@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from routing_gym.agents.onnx_graph import OnnxGraph, OnnxOutput
+from routing_gym.agents.onnx_layers import plus, times
 from routing_gym.agents.supervised import RouterAgent
 from routing_gym.agents.value_agent import best_allowed
 
@@ -75,3 +77,12 @@ class RegressionAgent(RouterAgent):
     ) -> np.ndarray:
         """Return float64 (N, K), one-hot on the highest allowed prediction."""
         return best_allowed(self.values(observations), mask)
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Add the predictions to a graph."""
+        return OnnxOutput(self.values_to_onnx(graph, observations), "values")
+
+    def values_to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add the predicted rewards to a graph; return the name of their float64 (N, K)."""
+        logits = self.router.to_onnx(graph, observations)
+        return plus(graph, times(graph, logits, self._scale), self._mean)

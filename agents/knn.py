@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from routing_gym.agents.agent import Feedback
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import mean, product, unit_rows
 from routing_gym.agents.value_agent import ValueAgent
 from routing_gym.envs.data import RoutingData
 
@@ -56,6 +58,14 @@ class KNNAgent(ValueAgent):
     def values(self, observations: np.ndarray) -> np.ndarray:
         """Return float64 (N, K), the mean rewards of each query's k nearest train queries."""
         return self._means(self._checked(observations), (self.k,))[self.k]
+
+    def values_to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add the train split and the mean over its nearest queries to a graph."""
+        unit = unit_rows(graph, observations)
+        similarity = product(graph, unit, self._embeddings.T, np.float32)  # (N, train)
+        nearest = graph.top(similarity, self.k)
+        rewards = graph.constant(self._rewards, np.float64)  # (train, K)
+        return mean(graph, graph.node("Gather", rewards, nearest), axis=1, count=self.k)
 
     def _fit(
         self,

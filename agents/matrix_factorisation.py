@@ -16,6 +16,8 @@ from torch.nn import functional
 from tqdm import trange
 
 from routing_gym.agents.agent import Feedback
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import linear, product
 from routing_gym.agents.seeding import isolated_seed
 from routing_gym.agents.value_agent import ValueAgent
 from routing_gym.envs.data import RoutingData
@@ -79,9 +81,11 @@ class Factorisation(nn.Module):
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         """Score float (N, D) embeddings under every adapter: (N, K)."""
-        factors = functional.normalize(self.adapters.weight, dim=-1)  # (K, R)
-        weighted = factors * self.score.weight  # (K, R)
-        return self.project(observations) @ weighted.T
+        return self.project(observations) @ self.weighted().T
+
+    def weighted(self) -> torch.Tensor:
+        """Return float (K, R), the adapters' factors of length 1 times the score's weights."""
+        return functional.normalize(self.adapters.weight, dim=-1) * self.score.weight
 
 
 class MatrixFactorisationAgent(ValueAgent):
@@ -105,6 +109,12 @@ class MatrixFactorisationAgent(ValueAgent):
         """Return float64 (N, K), each adapter's score in log-odds."""
         with torch.no_grad():
             return self.network(torch.from_numpy(self._checked(observations))).double().numpy()
+
+    def values_to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add the bilinear score to a graph."""
+        projected = linear(graph, observations, self.network.project)
+        weighted = self.network.weighted().detach().numpy()
+        return graph.double(product(graph, projected, weighted.T, np.float32))
 
     def _fit(
         self,

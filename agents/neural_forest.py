@@ -11,6 +11,8 @@ import numpy as np
 from routing_gym.agents.bandit import require_at_least, require_share
 from routing_gym.agents.forest import ForestAgent, predict_trees
 from routing_gym.agents.neural_linear import NeuralLinearAgent, NeuralLinearConfig
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import times, tree_means
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,21 @@ class NeuralForestAgent(NeuralLinearAgent):
             values[:, adapter] *= 1 - weight
             values[:, adapter] += weight * predict_trees(trees, features)[:, 0]
         return values
+
+    def estimates_to_onnx(self, graph: OnnxGraph, contexts: str) -> str:
+        """Add the posterior means, mixed with the forests, to a graph."""
+        values, weight = super().estimates_to_onnx(graph, contexts), self.config.forest_weight
+        width = self._projection.width
+        features = graph.single(graph.columns(contexts, start=1, stop=width))
+        columns = []
+        for adapter in range(len(self.adapters)):
+            column = graph.columns(values, start=adapter, stop=adapter + 1)
+            if adapter in self._forests:
+                trees = tree_means(graph, features, self._forests[adapter])
+                trees, column = times(graph, trees, weight), times(graph, column, 1 - weight)
+                column = graph.node("Add", column, trees)
+            columns.append(column)
+        return graph.node("Concat", *columns, axis=1)
 
     def _finish(self) -> None:
         """Grow each adapter's forest on all that was paid for."""

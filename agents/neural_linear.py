@@ -11,6 +11,8 @@ import torch
 
 from routing_gym.agents.bandit import Outcomes, require_at_least, require_positive
 from routing_gym.agents.disjoint_ridge import DisjointRidge
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import product, times, with_intercept
 from routing_gym.agents.thompson import best_draw_probabilities
 from routing_gym.agents.value_network import NetworkBandit, ReplayConfig, as_tensor
 
@@ -69,6 +71,12 @@ class NeuralLinearAgent(NetworkBandit):
     def _estimates(self, contexts: np.ndarray) -> np.ndarray:
         """Return the posterior means."""
         return self._model.predict(self._seen(contexts))
+
+    def estimates_to_onnx(self, graph: OnnxGraph, contexts: str) -> str:
+        """Add the frozen hidden layer and the posterior means to a graph."""
+        scaled = times(graph, graph.single(contexts), self._network.scale, np.float32)
+        hidden = graph.node("Relu", product(graph, scaled, self._body.numpy().T, np.float32))
+        return product(graph, with_intercept(graph, graph.double(hidden)), self._model.weights.T)
 
     def _behave(self, contexts: np.ndarray, allowed: np.ndarray) -> np.ndarray:
         """Return the probability that each adapter's draw is the highest."""

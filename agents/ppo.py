@@ -19,8 +19,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from routing_gym.agents.agent import Agent, Feedback
 from routing_gym.agents.curves import CurveLog
+from routing_gym.agents.onnx_graph import OnnxGraph, OnnxOutput
+from routing_gym.agents.onnx_layers import softmax, times
 from routing_gym.agents.ppo_callbacks import ProgressBar, TrainCurves, ValidationCurves
-from routing_gym.agents.ppo_network import ScaledEmbedding, actor_probabilities
+from routing_gym.agents.ppo_network import ScaledEmbedding, actor_probabilities, actor_to_onnx
 from routing_gym.agents.seeding import isolated_seed
 from routing_gym.envs.data import RoutingData
 from routing_gym.envs.sb3 import RoutingVecEnv
@@ -154,6 +156,16 @@ class PPOAgent(Agent):
     ) -> np.ndarray:
         """Return float64 (N, K), the actor's distribution."""
         return actor_probabilities(self.policy, self._checked(observations))
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Add the actor to a graph; the critic stays behind."""
+        features = self._features_to_onnx(graph, observations)
+        logits = actor_to_onnx(self.policy, graph, features)
+        return OnnxOutput(softmax(graph, logits), "probabilities")
+
+    def _features_to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add what the network sees of an embedding to a graph."""
+        return times(graph, observations, self.config.embedding_scale, np.float32)
 
     def _fit(
         self,

@@ -11,6 +11,10 @@ from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import linear
 
 
 class ScaledEmbedding(BaseFeaturesExtractor):
@@ -59,3 +63,36 @@ def actor_probabilities(
     if mask is not None:
         logits = logits.masked_fill(torch.from_numpy(~mask), -math.inf)
     return torch.softmax(logits, dim=1).numpy()
+
+
+def actor_to_onnx(policy: ActorCriticPolicy, graph: OnnxGraph, features: str) -> str:
+    """Add an actor to a graph.
+
+    Parameters
+    ----------
+    policy
+        A policy of Stable-Baselines3 over discrete actions, with hidden layers of tanh.
+    graph
+        Takes the nodes.
+    features
+        Name of the tensor float32 (N, F) that the features extractor puts out.
+
+    Returns
+    -------
+    str
+        Name of the float64 (N, K) logits.
+
+    Raises
+    ------
+    ValueError
+        If a layer is neither linear nor tanh.
+    """
+    hidden = features
+    for layer in (*policy.mlp_extractor.policy_net, policy.action_net):
+        if isinstance(layer, nn.Linear):
+            hidden = linear(graph, hidden, layer)
+        elif isinstance(layer, nn.Tanh):
+            hidden = graph.node("Tanh", hidden)
+        else:
+            raise ValueError(f"{type(layer).__name__} is no layer that the export knows.")
+    return graph.double(hidden)

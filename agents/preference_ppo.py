@@ -16,6 +16,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from routing_gym.agents.bandit import require_at_least, require_positive, require_share
 from routing_gym.agents.curves import CurveLog, quantities_on
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import constant_rows, times
 from routing_gym.agents.ppo import PPOAgent, PPOConfig
 from routing_gym.agents.ppo_callbacks import ValidationCurves
 from routing_gym.agents.ppo_network import actor_probabilities
@@ -221,6 +223,15 @@ class PreferencePPOAgent(PPOAgent):
         other = copy.copy(self)
         other.config = replace(self.config, preference=float(preference))
         return other
+
+    def _features_to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add what the network sees at the configured preference to a graph."""
+        preference = np.float32(2 * np.float32(self.config.preference) - 1)
+        embeddings = super()._features_to_onnx(graph, observations)
+        told = np.array([preference * np.float32(self.config.preference_scale)])
+        column = graph.single(constant_rows(graph, observations, told))
+        product = times(graph, embeddings, preference, np.float32)
+        return graph.node("Concat", embeddings, product, column, axis=1)
 
     def cost_quality(
         self, data: RoutingData, preferences: Sequence[float] | np.ndarray | None = None

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import plus, product, with_intercept
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -70,6 +73,11 @@ class Projection:
         contexts = np.ones((len(observations), self.width))
         contexts[:, 1:] = (observations - self.mean) @ self.axes
         return contexts
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add the map to a graph; return the name of the float64 (N, P + 1) contexts."""
+        centred = plus(graph, graph.double(observations), -self.mean)
+        return with_intercept(graph, product(graph, centred, self.axes))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what ``from_arrays`` needs."""

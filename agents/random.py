@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from routing_gym.agents.agent import Agent, Feedback
+from routing_gym.agents.onnx_graph import OnnxGraph, OnnxOutput
+from routing_gym.agents.onnx_layers import constant_rows
 from routing_gym.agents.policy import Decision, choose
 from routing_gym.envs.data import RoutingData
 
@@ -51,6 +53,11 @@ class RandomAgent(Agent):
         """
         rng = np.random.default_rng(self.seed) if rng is None else rng
         return choose(self.probabilities(observations), rng=rng, mask=mask)
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Add the uniform distribution to a graph."""
+        k = len(self.adapters)
+        return OnnxOutput(constant_rows(graph, observations, np.full(k, 1.0 / k)), "probabilities")
 
     def _fit(
         self,

@@ -11,6 +11,8 @@ import torch
 from torch.nn import functional
 
 from routing_gym.agents.bandit import BanditAgent, Outcomes, require_not_negative
+from routing_gym.agents.onnx_graph import OnnxGraph, OnnxOutput
+from routing_gym.agents.onnx_layers import softmax
 from routing_gym.agents.policy import apply_mask
 from routing_gym.agents.value_network import NetworkConfig, ValueNetwork, adamw, as_tensor
 
@@ -64,6 +66,12 @@ class REINFORCEAgent(BanditAgent):
     ) -> np.ndarray:
         """Return float64 (N, K), the softmax policy."""
         return self._policy(self._contexts(observations))
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Add the softmax policy to a graph; the baseline stays behind."""
+        outputs = self._network.to_onnx(graph, self._projection.to_onnx(graph, observations))
+        logits = graph.columns(outputs, stop=len(self.adapters))
+        return OnnxOutput(softmax(graph, logits), "probabilities")
 
     def _begin(self, *, width: int, rng: np.random.Generator) -> None:
         """Initialise the network, K logits and the baseline."""

@@ -12,6 +12,8 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from routing_gym.agents.agent import Feedback
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import plus, product
 from routing_gym.agents.value_agent import ValueAgent
 from routing_gym.envs.data import RoutingData
 
@@ -86,6 +88,11 @@ class RidgeAgent(ValueAgent):
     def values(self, observations: np.ndarray) -> np.ndarray:
         """Return float64 (N, K), the predicted rewards."""
         return self._checked(observations) @ self._weights + self._offset
+
+    def values_to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add the linear function to a graph."""
+        scores = product(graph, graph.double(observations), self._weights)
+        return plus(graph, scores, self._offset)
 
     def _fit(
         self,

@@ -12,6 +12,8 @@ import numpy as np
 from routing_gym.agents.bandit import BanditConfig, Outcomes, ValueBandit, require_positive
 from routing_gym.agents.disjoint_ridge import DisjointRidge
 from routing_gym.agents.online_bandit import OnlineBandit
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import product
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class RidgeBandit(OnlineBandit, ValueBandit):
     def _estimates(self, contexts: np.ndarray) -> np.ndarray:
         """Return the ridge predictions."""
         return self._model.predict(contexts)
+
+    def estimates_to_onnx(self, graph: OnnxGraph, contexts: str) -> str:
+        """Add the ridge predictions to a graph."""
+        return product(graph, contexts, self._model.weights.T)
 
     def _learn(self, batch: Outcomes) -> None:
         """Update the regressions of the chosen adapters."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import gelu, layer_norm, linear
 
 ENCODER_WIDTHS = {
     "sentence-transformers/all-MiniLM-L6-v2": 384,
@@ -139,6 +142,16 @@ class AdapterRouter(nn.Module):
         return RouterOutput(
             self.adapter_head(hidden), self.complexity_head(hidden), self.task_head(hidden)
         )
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add trunk and adapter head, as in evaluation, to a graph; return its float64 (N, K)."""
+        norm, first, _, _, second, *_ = self.trunk
+        hidden = layer_norm(
+            graph, observations, width=self.embedding_dim, epsilon=cast(nn.LayerNorm, norm).eps
+        )
+        for layer in (first, second):
+            hidden = gelu(graph, linear(graph, hidden, layer))
+        return graph.double(linear(graph, hidden, self.adapter_head))
 
     def forward(
         self, query_embedding: torch.Tensor, generator: torch.Generator | None = None

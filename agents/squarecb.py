@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from routing_gym.agents.bandit import require_not_negative, require_positive
+from routing_gym.agents.onnx_graph import OnnxGraph, OnnxOutput
+from routing_gym.agents.onnx_layers import first_best, highest, masked, times, total
 from routing_gym.agents.policy import full_mask
 from routing_gym.agents.ridge_bandit import RidgeBandit, RidgeConfig
 
@@ -63,8 +65,25 @@ class SquareCBAgent(RidgeBandit):
 
     def _behave(self, contexts: np.ndarray, allowed: np.ndarray) -> np.ndarray:
         """Weight the allowed adapters by their inverse gaps."""
-        gamma = self.config.gamma * (1 + self.outcomes) ** self.config.exponent
-        return inverse_gap(self._estimates(contexts), allowed, gamma=gamma)
+        return inverse_gap(self._estimates(contexts), allowed, gamma=self._greed)
+
+    @property
+    def _greed(self) -> float:
+        """Gamma after the outcomes so far."""
+        return self.config.gamma * (1 + self.outcomes) ** self.config.exponent
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Add the inverse-gap distribution over the allowed adapters to a graph."""
+        values = masked(graph, self.values_to_onnx(graph, observations))
+        gaps = graph.node("Sub", highest(graph, values), values)  # infinite where forbidden
+        counts = total(graph, graph.double(graph.mask()), axis=1, keep=True)
+        scaled = graph.node("Add", counts, times(graph, gaps, self._greed))
+        shares = graph.node("Reciprocal", scaled)
+        best = first_best(graph, values, num_adapters=len(self.adapters))
+        others = graph.node("Where", best, graph.constant(0.0, np.float64), shares)
+        left = total(graph, others, axis=1, keep=True)
+        rest = graph.node("Sub", graph.constant(1.0, np.float64), left)
+        return OnnxOutput(graph.node("Where", best, rest, others), "probabilities")
 
 
 def inverse_gap(values: np.ndarray, allowed: np.ndarray, *, gamma: float) -> np.ndarray:

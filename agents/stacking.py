@@ -15,6 +15,8 @@ from routing_gym.agents.forest import ForestAgent
 from routing_gym.agents.gumbel import RegressionAgent
 from routing_gym.agents.knn import KNNAgent
 from routing_gym.agents.matrix_factorisation import MatrixFactorisationAgent
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import mean, plus, times
 from routing_gym.agents.ridge import RidgeAgent
 from routing_gym.agents.value_agent import ValueAgent
 from routing_gym.envs.data import RoutingData
@@ -84,6 +86,16 @@ class StackingAgent(ValueAgent):
         predictions = np.stack([member.values(observations) for member in self._members])
         mixed = np.tensordot(self._weights, _advantages(predictions, self._mean), axes=1)
         return np.asarray(self._mean + mixed)
+
+    def values_to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add every member and the mixture to a graph."""
+        mixed = graph.constant(self._mean, np.float64)
+        for weight, member in zip(self._weights, self._members, strict=True):
+            values = plus(graph, member.values_to_onnx(graph, observations), -self._mean)
+            centre = mean(graph, values, axis=1, count=len(self.adapters), keep=True)
+            advantages = graph.node("Sub", values, centre)
+            mixed = graph.node("Add", mixed, times(graph, advantages, weight))
+        return mixed
 
     def weights(self) -> dict[str, float]:
         """Return how much each member counts."""

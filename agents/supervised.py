@@ -16,6 +16,8 @@ from tqdm import trange
 
 from routing_gym.agents.agent import Agent, Feedback
 from routing_gym.agents.curves import CurveLog, head, quantities_on
+from routing_gym.agents.onnx_graph import OnnxGraph, OnnxOutput
+from routing_gym.agents.onnx_layers import softmax
 from routing_gym.agents.router import AdapterRouter
 from routing_gym.agents.seeding import isolated_seed
 from routing_gym.envs.data import RoutingData
@@ -149,6 +151,11 @@ class RouterAgent(Agent):
         """Return float64 (N, K), the softmax of the adapter head."""
         logits = self._logits(self._checked(observations))
         return functional.softmax(logits, dim=-1).numpy()
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Add the softmax of the adapter head to a graph."""
+        logits = self.router.to_onnx(graph, observations)
+        return OnnxOutput(softmax(graph, logits), "probabilities")
 
     def describe(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Read the auxiliary heads.

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from routing_gym.agents.agent import Agent
+from routing_gym.agents.onnx_graph import OnnxGraph, OnnxOutput
 from routing_gym.agents.policy import Decision, choose, full_mask, one_hot
 from routing_gym.envs.data import RoutingData
 
@@ -48,6 +49,14 @@ class ValueAgent(Agent):
             float64 (N, K), one-hot rows.
         """
         return best_allowed(self.values(observations), mask)
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Add the predictions to a graph."""
+        return OnnxOutput(self.values_to_onnx(graph, observations), "values")
+
+    def values_to_onnx(self, graph: OnnxGraph, observations: str) -> str:
+        """Add what ``values`` computes to a graph and return the name of its float64 (N, K)."""
+        raise ValueError(f"agent {self.name!r} has no export: implement its values_to_onnx.")
 
 
 class PrivilegedAgent(Agent):
@@ -93,6 +102,19 @@ class PrivilegedAgent(Agent):
         """
         raise ValueError(
             f"agent {self.name!r} needs {self.needs}, not embeddings alone: call decide_on(data)."
+        )
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Refuse: a server has embeddings alone.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        raise ValueError(
+            f"agent {self.name!r} cannot be exported: it needs {self.needs}, which no server has. "
+            "Export a learned agent."
         )
 
 

@@ -19,6 +19,8 @@ from routing_gym.agents.bandit import (
     require_not_negative,
     require_positive,
 )
+from routing_gym.agents.onnx_graph import OnnxGraph
+from routing_gym.agents.onnx_layers import linear, times
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,12 @@ class ValueNetwork(nn.Module):
         with torch.no_grad():
             return self.eval()(as_tensor(contexts)).double().numpy()
 
+    def to_onnx(self, graph: OnnxGraph, contexts: str) -> str:
+        """Add ``evaluate`` to a graph; return the name of its float64 (N, outputs)."""
+        scaled = times(graph, graph.single(contexts), self.scale, np.float32)
+        hidden = graph.node("Relu", linear(graph, scaled, self.body))
+        return graph.double(linear(graph, hidden, self.head))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the weights."""
         return {f"network.{k}": v.numpy().copy() for k, v in self.state_dict().items()}
@@ -194,6 +202,10 @@ class NetworkBandit(ValueBandit):
     def _estimates(self, contexts: np.ndarray) -> np.ndarray:
         """Return the network's predictions."""
         return self._network.evaluate(contexts)
+
+    def estimates_to_onnx(self, graph: OnnxGraph, contexts: str) -> str:
+        """Add the network to a graph."""
+        return self._network.to_onnx(graph, contexts)
 
     def _learn(self, batch: Outcomes) -> None:
         """Hold the outcomes and take the gradient steps."""

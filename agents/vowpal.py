@@ -21,6 +21,9 @@ from routing_gym.agents.bandit import (
     require_share,
 )
 from routing_gym.agents.online_bandit import OnlineBandit
+from routing_gym.agents.onnx_graph import OnnxGraph, OnnxOutput
+from routing_gym.agents.onnx_layers import times, vote
+from routing_gym.agents.onnx_vowpal import costs_to_onnx
 from routing_gym.agents.policy import apply_mask, full_mask
 from routing_gym.agents.value_agent import best_allowed
 
@@ -130,6 +133,18 @@ class VowpalAgent(OnlineBandit):
     ) -> np.ndarray:
         """Return float64 (N, K), all mass on the allowed adapter of the highest probability."""
         return best_allowed(self._distributions(self._contexts(observations)), mask)
+
+    def _costs_to_onnx(self, graph: OnnxGraph, observations: str, *policies: int) -> list[str]:
+        """Add the predicted costs of the policies at these offsets, float64 (N, K) each."""
+        return costs_to_onnx(
+            graph,
+            self._projection.to_onnx(graph, observations),
+            workspace=self._workspace,
+            parse=self._examples,
+            width=self._projection.width,
+            quadratic=self.config.quadratic,
+            offsets=policies,
+        )
 
     def choose_one(self, context: np.ndarray, *, rng: np.random.Generator) -> tuple[int, float]:
         """Draw from Vowpal Wabbit's distribution; what was parsed is kept for `learn_one`."""
@@ -269,6 +284,10 @@ class VowpalSquareCBAgent(VowpalAgent):
             f"--gamma_exponent {config.gamma_exponent!r}"
         )
 
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Add minus the predicted costs, which rank as the probabilities do, to a graph."""
+        return OnnxOutput(graph.node("Neg", *self._costs_to_onnx(graph, observations, 0)), "values")
+
 
 class VowpalCoverAgent(VowpalAgent):
     """Vowpal Wabbit's online cover: ``--cb_explore_adf --cover m``.
@@ -290,6 +309,15 @@ class VowpalCoverAgent(VowpalAgent):
         return f"--cover {config.policies} --psi {config.psi!r} --epsilon {config.epsilon!r}" + (
             "" if config.uniform else " --nounif"
         )
+
+    def to_onnx(self, graph: OnnxGraph, observations: str) -> OnnxOutput:
+        """Add the policies' votes, which rank as the probabilities do, to a graph."""
+        # Vowpal Wabbit leaves the second of the cover's places unused
+        places = [0, *range(2, self.config.policies + 1)]
+        costs = self._costs_to_onnx(graph, observations, *places)
+        votes = [vote(graph, graph.node("Neg", cost)) for cost in costs]
+        share = 1 / len(votes)
+        return OnnxOutput(times(graph, graph.node("Sum", *votes), share), "values")
 
 
 def vowpal_workspace(options: str) -> Any:

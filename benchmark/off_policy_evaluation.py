@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from routing_gym.agents.policy import apply_mask
 from routing_gym.benchmark import off_policy as ope
 from routing_gym.benchmark import off_policy_shrinkage as shrinkage
 from routing_gym.benchmark.off_policy_intervals import (
@@ -40,6 +41,7 @@ def evaluate_log(
     *,
     name: str = "target",
     settings: OffPolicySettings | None = None,
+    predictor: Callable[[], np.ndarray] | None = None,
 ) -> OffPolicyEvaluation:
     """Estimate what a policy would have earned on the logged decisions.
 
@@ -48,11 +50,15 @@ def evaluate_log(
     log
         The decisions; fallbacks and those without a reward are left out.
     target
-        float (N, K), the target's probabilities on every logged context, in the log's order.
+        float (N, K), the target's probabilities on every logged context, in the log's order. Where
+        adapters were not eligible, their mass goes to the others in proportion, as in a server.
     name
         The target's name.
     settings
         None takes the defaults.
+    predictor
+        Returns what `predict_rewards` returns for this log; called only if the log is not refused.
+        None predicts anew.
 
     Raises
     ------
@@ -69,26 +75,53 @@ def evaluate_log(
     usable, target = log.usable(), target[~log.fallbacks & log.rewarded]
     usable.check_exploration()
     _check_range(usable.rewards, settings)
+    if usable.eligible is not None:
+        ope.check_distributions(target, name="target")
+        target = apply_mask(target / target.sum(axis=1, keepdims=True), usable.eligible)
     weights = ope.importance_weights(target, usable.actions, usable.propensities)
     overlap = measure_overlap(weights, target=target, all_propensities=usable.all_propensities)
     refusals = overlap.faults(settings.limits)
-    model = _model_name(settings.model, usable)
     estimates: list[OffPolicyEstimate] = []
     if not refusals:
-        estimates = _estimates(usable, target, weights, model=model, settings=settings)
+        predictions = predictor() if predictor else predict_rewards(log, settings)
+        estimates = _estimates(usable, target, weights, predictions, settings=settings)
     errors = {e.estimator: np.asarray(e.error) for e in estimates if e.estimator in CANDIDATES}
     return OffPolicyEvaluation(
         target=name,
         decisions=len(usable),
         fallbacks=int(log.fallbacks.sum()),
         unrewarded=int((~log.rewarded & ~log.fallbacks).sum()),
-        model=model,
+        model=_model_name(settings.model, usable),
         logged=_normal(ope.Terms(usable.rewards), settings.confidence),
         overlap=overlap,
         refusals=tuple(refusals),
         cautions=tuple(overlap.cautions(settings.limits)),
         estimates=tuple(estimates),
         recommended="" if refusals else CANDIDATES[int(most_precise(errors))],
+    )
+
+
+def predict_rewards(log: DecisionLog, settings: OffPolicySettings) -> np.ndarray:
+    """Predict every adapter's reward on every decision that counts, cross-fitted.
+
+    Returns
+    -------
+    np.ndarray
+        float64 (n, K), n the decisions of ``log.usable()``. It does not depend on the target.
+    """
+    usable = log.usable()
+    rng = np.random.default_rng(settings.seed)
+    observations = None
+    if usable.observations is not None:
+        observations = principal_components(usable.observations, settings.components)
+    return cross_fit(
+        _model_name(settings.model, usable),
+        observations,
+        actions=usable.actions,
+        rewards=usable.rewards,
+        folds=query_folds(usable.query_keys.tolist(), folds=settings.folds, rng=rng),
+        num_adapters=len(usable.adapters),
+        seed=settings.seed,
     )
 
 
@@ -138,24 +171,11 @@ def _estimates(
     log: DecisionLog,
     target: np.ndarray,
     weights: np.ndarray,
+    predictions: np.ndarray,
     *,
-    model: str,
     settings: OffPolicySettings,
 ) -> list[OffPolicyEstimate]:
-    """Fit the model and estimate by every estimator."""
-    rng = np.random.default_rng(settings.seed)
-    observations = None
-    if log.observations is not None:
-        observations = principal_components(log.observations, settings.components)
-    predictions = cross_fit(
-        model,
-        observations,
-        actions=log.actions,
-        rewards=log.rewards,
-        folds=query_folds(log.query_keys.tolist(), folds=settings.folds, rng=rng),
-        num_adapters=len(log.adapters),
-        seed=settings.seed,
-    )
+    """Estimate by every estimator."""
     predicted = predictions[np.arange(len(log)), log.actions]
     expected = (target * predictions).sum(axis=1)
     terms, tuned = all_terms(weights, log.rewards, predicted=predicted, expected=expected)
@@ -200,6 +220,7 @@ def _summarise(
         bernstein=bernstein,
         gain=_normal(terms.minus(rewards), confidence),
         parameter=None if parameter is None else float(parameter),
+        terms=terms,
     )
 
 

@@ -1,4 +1,4 @@
-"""Decision logs on disk: every fault of a file names the line and the remedy.
+"""Decision logs as files: every fault of a file names the line and the remedy.
 
 The format is described in `routing_gym.benchmark.off_policy_log`.
 """
@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from routing_gym.benchmark.off_policy_log import DecisionLog
+from routing_gym.benchmark.off_policy_sql import LogPart, read_sql_log
+from routing_gym.benchmark.off_policy_tables import FORMS, is_database
 
 Row = dict[str, Any]
 SUFFIXES = (".jsonl", ".parquet")
@@ -22,13 +24,16 @@ REQUIRED = ("decision_id", "time", "adapters", "pool_fingerprint", "policy_versi
 FEEDBACK = {"decision_id", "reward", "time"}
 
 
-def read_log(path: Path | str) -> DecisionLog:
+def read_log(path: Path | str, part: LogPart | None = None) -> DecisionLog:
     """Read and verify a log.
 
     Parameters
     ----------
     path
-        A ``.jsonl`` or ``.parquet`` file.
+        A ``.jsonl`` or ``.parquet`` file, or a database: a ``.db`` or ``.sqlite`` file,
+        ``sqlite:///...`` or ``postgresql://...``.
+    part
+        Which decisions and rewards of a database are read; None reads all.
 
     Returns
     -------
@@ -40,11 +45,17 @@ def read_log(path: Path | str) -> DecisionLog:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a line is malformed, a field is missing or wrong, pools are mixed, or feedback belongs
-        to no decision.
+        If a line is malformed, a field is missing or wrong, pools are mixed, feedback belongs to no
+        decision, or `part` is given for a file that is no database.
     """
+    if is_database(str(path)):
+        return read_sql_log(str(path), part)
+    if part is not None and not part.whole:
+        raise ValueError(
+            f"log {str(path)!r} is read whole: only a database has parts; leave out{part.text}."
+        )
     path = Path(path)
-    _check_suffix(path)
+    _check_suffix(path, f", or be a database: {FORMS}")
     if not path.is_file():
         raise FileNotFoundError(f"log {str(path)!r} does not exist: check the path.")
     lines = _json_lines(path) if path.suffix == ".jsonl" else _parquet_rows(path)
@@ -94,10 +105,10 @@ def write_log(log: DecisionLog, path: Path | str) -> None:
     os.replace(unfinished, path)
 
 
-def _check_suffix(path: Path) -> None:
-    """Refuse a file that is neither JSON Lines nor Parquet."""
+def _check_suffix(path: Path, others: str = "") -> None:
+    """Refuse a file that is neither JSON Lines nor Parquet; `others` says what else there is."""
     if path.suffix not in SUFFIXES:
-        raise ValueError(f"log {str(path)!r} must end in {' or '.join(SUFFIXES)}.")
+        raise ValueError(f"log {str(path)!r} must end in {' or '.join(SUFFIXES)}{others}.")
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
@@ -158,11 +169,11 @@ def _check_row(row: Row, place: str, first: Row) -> None:
         )
     for name in ("propensity", "reward"):
         row[name] = _number(row, name, place)
-    for name in ("propensities", "embedding"):
+    for name in ("propensities", "eligible", "embedding"):
         if (name in row) != (name in first):
             raise ValueError(f"{place}: {name!r} is given in some decisions only: in all or none.")
         if name in row:
-            width = len(row["adapters"]) if name == "propensities" else len(first[name])
+            width = len(first[name]) if name == "embedding" else len(row["adapters"])
             _check_numbers(row[name], name, width, place)
 
 
@@ -256,4 +267,6 @@ def _to_log(rows: list[Row], places: list[str]) -> DecisionLog:
         observations=optional("embedding", np.float32),
         queries=texts("query"),
         query_ids=texts("query_id"),
+        eligible=optional("eligible", np.bool_),
+        encoders=texts("encoder"),
     )

@@ -7,6 +7,8 @@ a target and a reward model that were fixed before the decision (cross-fitting s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import stats
 
@@ -110,6 +112,44 @@ def bootstrap_interval(
         draws.append(terms.weighted(shares))
     low, high = np.nanquantile(np.concatenate(draws, axis=-1), [tail, 1 - tail], axis=-1)
     return low, high
+
+
+def bootstrap_draws(
+    policies: Sequence[Terms], *, rng: np.random.Generator, resamples: int = 2000
+) -> np.ndarray:
+    """Estimate several policies on the same resamples of the same decisions.
+
+    Parameters
+    ----------
+    policies
+        P estimates, each of the same N decisions in the same order.
+    rng
+        Source of the draws.
+    resamples
+        B, at least 100.
+
+    Returns
+    -------
+    np.ndarray
+        float64 (P, B); the difference of two rows is paired by decision.
+
+    Raises
+    ------
+    ValueError
+        If `policies` is empty, their sizes differ or `resamples` is below 100.
+    """
+    sizes = {terms.size for terms in policies}
+    if len(sizes) != 1:
+        raise ValueError(f"policies hold {sorted(sizes)} decisions: compare those of one log.")
+    if resamples < 100:
+        raise ValueError(f"resamples={resamples} must be at least 100 for a 95 % interval.")
+    (size,) = sizes
+    block = max(1, _BLOCK // size)
+    draws = []
+    for start in range(0, resamples, block):
+        shares = resample_weights(size, resamples=min(block, resamples - start), rng=rng)  # (b, N)
+        draws.append(np.stack([terms.weighted(shares) for terms in policies]))
+    return np.concatenate(draws, axis=-1)
 
 
 def bernstein_interval(

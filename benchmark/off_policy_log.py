@@ -17,6 +17,8 @@ propensity         number            probability, in (0, 1], with which it was d
                                      does not draw writes 1
 propensities       list of numbers   optional: the probabilities of all adapters, which sum to 1;
                                      without them, adapters that are never played go unnoticed
+eligible           list of booleans  optional: which adapters could be drawn at all; a policy under
+                                     evaluation is held to them too
 reward             number            optional: absent or null until feedback arrives
 fallback           boolean           optional, default false: another adapter than the one drawn
                                      answered (an overload, a failure); left out of all estimates
@@ -25,63 +27,29 @@ query_id           string            optional: the query's id in an outcome tabl
                                      supplies the embedding
 embedding          list of numbers   optional: the context that the policy saw; in all lines or in
                                      none
+encoder            string            optional: who made the embedding; one in a log with embeddings
 =================  ================  ===========================================================
 
 Feedback that arrives later is a line of its own, ``{"decision_id": ..., "reward": ...}``, anywhere
 in a ``.jsonl`` file: an append is all that a server needs. The last feedback of a decision counts.
+Logs in a database are described in `routing_gym.benchmark.off_policy_tables`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from routing_gym.benchmark.logged_decision import LoggedDecision, feedback_line
+
+__all__ = ["SUM_TOLERANCE", "DecisionLog", "LoggedDecision", "feedback_line"]
+
 SUM_TOLERANCE = 1e-4  # propensities may have been rounded to five digits
-
-
-@dataclass(frozen=True)
-class LoggedDecision:
-    """One decision as a server writes it; the fields are those of the module's table.
-
-    `reward`, `propensities`, `query`, `query_id` and `embedding` may be None. A fallback's
-    propensity may be ``nan``.
-    """
-
-    decision_id: str
-    time: str
-    adapters: tuple[str, ...]
-    pool_fingerprint: str
-    policy_version: str
-    action: int
-    propensity: float
-    propensities: tuple[float, ...] | None = None
-    reward: float | None = None
-    fallback: bool = False
-    query: str | None = None
-    query_id: str | None = None
-    embedding: tuple[float, ...] | None = None
-
-    @property
-    def adapter(self) -> str:
-        """Name of the adapter that answered."""
-        return self.adapters[self.action]
-
-    def to_json(self) -> str:
-        """Write as one line without its line break; fields that are None are left out."""
-        fields = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
-        fields["adapter"] = self.adapter
-        if self.embedding is not None:  # nine digits are all that float32 holds
-            fields["embedding"] = [float(f"{value:.9g}") for value in self.embedding]
-        if np.isnan(self.propensity):
-            fields["propensity"] = None
-        kept = {name: value for name, value in fields.items() if value is not None}
-        return json.dumps(kept, ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +78,10 @@ class DecisionLog:
         float32 (N, D), the contexts; None if not logged.
     queries, query_ids
         str (N,), "" where unknown; None if not logged at all.
+    eligible
+        bool (N, K), the adapters that could be drawn; None if all could, always.
+    encoders
+        str (N,), the encoders that made the contexts, "" where unknown; None if not logged at all.
 
     Raises
     ------
@@ -130,6 +102,8 @@ class DecisionLog:
     observations: np.ndarray | None = None
     queries: np.ndarray | None = None
     query_ids: np.ndarray | None = None
+    eligible: np.ndarray | None = None
+    encoders: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         _check_adapters(self.adapters)
@@ -152,10 +126,12 @@ class DecisionLog:
             f"action {{}} is no position of the {len(self.adapters)} adapters {self.adapters}",
         )
         self._check_propensities()
+        self._check_eligible()
         self._refuse(np.isinf(self.rewards), self.rewards, "reward {} is not finite: repair it")
         if self.observations is not None:
             broken = ~np.isfinite(self.observations).all(axis=1)
             self._refuse(broken, broken, "embedding is not finite: encode the query again")
+            self._check_encoders()
 
     def __len__(self) -> int:
         return len(self.decision_ids)
@@ -245,6 +221,33 @@ class DecisionLog:
                 "adapters have the same names but other weights; use a log of the same pool."
             )
 
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder that made the contexts; "" if it is unknown or there are several."""
+        names = set() if self.encoders is None else set(self.encoders.tolist())
+        return str(names.pop()) if len(names) == 1 else ""
+
+    def check_encoder(self, encoder: str, *, owner: str) -> None:
+        """Refuse a policy that reads another encoder's embeddings.
+
+        Parameters
+        ----------
+        encoder
+            Its encoder's name; compared if both sides know one.
+        owner
+            Whose it is, for the message.
+
+        Raises
+        ------
+        ValueError
+            If the names differ.
+        """
+        if encoder and self.encoder and encoder != self.encoder:
+            raise ValueError(
+                f"{owner} decides on embeddings of encoder {encoder!r}, the log holds those of "
+                f"{self.encoder!r}: evaluate a policy of the log's encoder."
+            )
+
     def decisions(self) -> list[LoggedDecision]:
         """Return the rows, as a server writes them."""
         return [self._decision(row) for row in range(len(self))]
@@ -266,6 +269,8 @@ class DecisionLog:
             query=_text(self.queries, row),
             query_id=_text(self.query_ids, row),
             embedding=_floats(self.observations, row),
+            eligible=None if self.eligible is None else tuple(self.eligible[row].tolist()),
+            encoder=_text(self.encoders, row),
         )
 
     def _check_propensities(self) -> None:
@@ -296,6 +301,27 @@ class DecisionLog:
             "propensity {} is not that of its action in propensities: log both alike",
         )
 
+    def _check_eligible(self) -> None:
+        """Refuse a choice that could not have been made."""
+        if self.eligible is None:
+            return
+        shape = (len(self), len(self.adapters))
+        if self.eligible.shape != shape:
+            raise ValueError(f"eligible has shape {self.eligible.shape}, not (N, K) = {shape}.")
+        allowed = self.eligible[np.arange(len(self)), self.actions]
+        fault = "action {} was not eligible: log the adapters that could really be drawn"
+        self._refuse(~allowed & ~self.fallbacks, self.actions, fault)
+        self._refuse(~self.eligible.any(axis=1), self.actions, "no adapter was eligible: repair it")
+
+    def _check_encoders(self) -> None:
+        """Refuse contexts of several encoders: equal widths do not make them comparable."""
+        names = set() if self.encoders is None else set(self.encoders.tolist())
+        if len(names) > 1:
+            raise ValueError(
+                f"the log mixes encoders {', '.join(repr(n or 'unknown') for n in sorted(names))}: "
+                "split it, or read one part by 'policy' or 'since'."
+            )
+
     def _refuse(self, wrong: Any, values: Any, fault: str) -> None:
         """Raise for the first decision that is wrong; ``{}`` stands for its value."""
         if np.any(wrong):
@@ -303,11 +329,6 @@ class DecisionLog:
             raise ValueError(
                 f"decision {str(self.decision_ids[row])!r}: {fault.format(values[row])}."
             )
-
-
-def feedback_line(decision_id: str, reward: float) -> str:
-    """Write the reward of an earlier decision as one line of a ``.jsonl`` log."""
-    return json.dumps({"decision_id": decision_id, "reward": reward}, allow_nan=False)
 
 
 def _check_adapters(adapters: Sequence[str]) -> None:

@@ -78,6 +78,8 @@ def evaluation_figures(evaluation: OffPolicyEvaluation) -> Figures:
 def evaluation_json(evaluation: OffPolicyEvaluation) -> str:
     """Write everything that is known of one evaluation as JSON."""
     content = asdict(evaluation)
+    for estimate in content["estimates"]:
+        del estimate["terms"]  # as long as the log
     content["overlap"]["quantiles"] = {
         f"{level:g}": weight for level, weight in evaluation.overlap.quantiles.items()
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from routing_gym.benchmark.off_policy import Terms
 from routing_gym.benchmark.off_policy_models import REWARD_MODELS
 from routing_gym.benchmark.off_policy_overlap import Overlap, OverlapLimits
 from routing_gym.benchmark.statistics import Interval
@@ -89,6 +90,8 @@ class OffPolicyEstimate:
         Value minus the mean reward of the logged decisions, paired, with a normal interval.
     parameter
         The tuned clip, threshold or lambda; None where there is none.
+    terms
+        The estimate by decision, from which policies are compared in pairs.
     """
 
     estimator: str
@@ -99,6 +102,7 @@ class OffPolicyEstimate:
     bernstein: Interval | None
     gain: Interval
     parameter: float | None = None
+    terms: Terms | None = field(default=None, repr=False, compare=False)
 
     @property
     def biased(self) -> bool:

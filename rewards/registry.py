@@ -21,4 +21,14 @@ METRICS: dict[str, str] = {
 # These read every answer once more with the base model.
 EXPENSIVE: tuple[str, ...] = ("p_true", "base_likelihood")
 
+# These read the tokens' probabilities under the model that answered. Where those were not recorded,
+# coherence reads the answer with the base model, and the others have less or nothing to go by.
+FROM_TOKENS: tuple[str, ...] = (
+    "coherence",
+    "consistency",
+    "certainty",
+    "weakest_token",
+    "quality",
+)
+
 DEFAULT_METRICS: tuple[str, ...] = tuple(name for name in METRICS if name not in EXPENSIVE)

@@ -1,27 +1,35 @@
-"""Evaluate a policy on logged decisions of another one, without running it.
+"""Evaluate policies on logged decisions of another one, without running them.
 
-Reads a decision log (``.jsonl`` or ``.parquet``, see routing_gym.benchmark.off_policy_log), asks a
-saved agent (or a fixed policy) what it would have done on every logged query, and reports what it
-would have earned, with intervals and overlap diagnostics. A log that cannot tell is refused: the
-diagnostics are still written, and the exit code is 1.
+Reads a decision log (``.jsonl`` or ``.parquet``, see routing_gym.benchmark.off_policy_log, or a
+server's database), asks saved agents, bundles or fixed policies what they would have done on every
+logged query, and reports what they would have earned, with intervals and overlap diagnostics, and
+which of them would have been better than the logged policy. A log that cannot tell is refused: the
+diagnostics are still written, and the exit code is 1 (if all policies are refused).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import dataclasses
+import functools
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from routing_gym.agents import load_agent
-from routing_gym.agents.agent import Agent
-from routing_gym.agents.artefact import DESCRIPTION_FILE
-from routing_gym.benchmark.off_policy import check_distributions
-from routing_gym.benchmark.off_policy_evaluation import evaluate_log
+from routing_gym.benchmark.off_policy_comparison import PolicyComparison, compare_policies
 from routing_gym.benchmark.off_policy_files import read_log
 from routing_gym.benchmark.off_policy_log import DecisionLog
 from routing_gym.benchmark.off_policy_overlap import OverlapLimits
+from routing_gym.benchmark.off_policy_ranking import (
+    answer,
+    ranking_figures,
+    ranking_json,
+    ranking_markdown,
+    ranking_table,
+)
 from routing_gym.benchmark.off_policy_report import (
     evaluation_figures,
     evaluation_json,
@@ -31,14 +39,19 @@ from routing_gym.benchmark.off_policy_report import (
     verdict,
 )
 from routing_gym.benchmark.off_policy_result import OffPolicyEvaluation, OffPolicySettings
+from routing_gym.benchmark.off_policy_sql import ANY, LogPart
+from routing_gym.benchmark.off_policy_tables import hide_password
 from routing_gym.benchmark.provenance import provenance
 from routing_gym.benchmark.report import write_report
 from routing_gym.envs.table import OutcomeTable
-from routing_gym.queries.registry import resolve
 from routing_gym.scripts.command import run_command, save_resolved
-
-GREEDY, SAMPLED = "greedy", "sampled"
-Policy = Callable[[np.ndarray], np.ndarray]
+from routing_gym.scripts.offline_target import (
+    GREEDY,
+    LOGGED,
+    SAMPLED,
+    offline_target,
+    saved_target,
+)
 
 
 @dataclass(frozen=True)
@@ -48,17 +61,32 @@ class OfflineConfig:
     Parameters
     ----------
     log
-        The decision log, .jsonl or .parquet.
+        The decision log: .jsonl or .parquet; or a database: .db, .sqlite, sqlite:///FILE or
+        postgresql://USER@HOST/NAME.
     run
-        Folder of a saved agent, or of a training run that holds one as ``policy``; "" if `policy`
-        is given.
+        Folder of a saved agent, of a training run that holds one as ``policy``, or of a bundle; ""
+        if `policy` or `policies` is given.
     policy
         "uniform"; "logged" (what the log itself did); the name of an adapter (always that one); or
         "package.module:function" that maps embeddings (N, D) to probabilities (N, K).
+    policies
+        Several at once, each what `policy` or `run` may be: they are ranked, compared with the
+        logged policy and with each other.
     decisions
-        How the agent decides: greedy (its most probable adapter) or sampled (its distribution).
+        How agents and bundles decide: greedy (the most probable adapter) or sampled (their
+        distribution; a bundle explores as its manifest says).
     table
-        Outcome table that supplies the embeddings of logged query ids; "" uses logged embeddings.
+        Outcome table that supplies the embeddings of logged query ids, or of logged hashes of its
+        queries' texts; "" uses logged embeddings.
+    rewards
+        Whose rewards of a database count: user, self_evaluation, or any (the user's where there is
+        one).
+    pool
+        Fingerprint of the pool whose decisions in a database count; "" if it holds one only.
+    logged_by
+        Name or version of the policy whose decisions in a database count; "" takes all.
+    since
+        Earliest decision of a database that counts, ISO 8601 with an offset; "" takes all.
     output
         Folder of the report.
     model
@@ -88,11 +116,16 @@ class OfflineConfig:
         Of folds and bootstrap.
     """
 
-    log: Path = Path("")
+    log: str = ""
     run: str = ""
     policy: str = ""
+    policies: list[str] = field(default_factory=list)
     decisions: str = GREEDY
     table: str = ""
+    rewards: str = ANY
+    pool: str = ""
+    logged_by: str = ""
+    since: str = ""
     output: Path = Path("runs/offline")
     model: str = "auto"
     components: int = 32
@@ -108,16 +141,27 @@ class OfflineConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.log == Path(""):
-            raise ValueError("log is missing: give --log FILE, a .jsonl or .parquet decision log.")
-        if bool(self.run) == bool(self.policy):
+        if not self.log:
             raise ValueError(
-                f"run={self.run!r} and policy={self.policy!r}: give exactly one of --run FOLDER (a "
-                "saved agent) and --policy NAME."
+                "log is missing: give --log FILE, a .jsonl, .parquet or .db decision log, or the "
+                "URL of a database."
+            )
+        if sum(map(bool, (self.run, self.policy, self.policies))) != 1:
+            raise ValueError(
+                f"run={self.run!r}, policy={self.policy!r} and policies={self.policies}: give "
+                "exactly one of --run FOLDER (a saved agent or a bundle), --policy NAME and "
+                "--policies '[NAME or FOLDER, ...]'."
             )
         if self.decisions not in (GREEDY, SAMPLED):
             raise ValueError(f"decisions={self.decisions!r} must be {GREEDY!r} or {SAMPLED!r}.")
-        _ = self.settings
+        _ = self.settings, self.part
+
+    @property
+    def part(self) -> LogPart:
+        """Which decisions and rewards of a database count."""
+        return LogPart(
+            rewards=self.rewards, pool=self.pool, policy=self.logged_by, since=self.since
+        )
 
     @property
     def settings(self) -> OffPolicySettings:
@@ -141,26 +185,36 @@ class OfflineConfig:
 
 
 def evaluate_offline(config: OfflineConfig) -> int:
-    """Evaluate, write the report, print it; 1 if the log was refused."""
-    log = with_embeddings(read_log(config.log), config.table)
-    name, target = target_probabilities(config, log)
-    evaluation = evaluate_log(log, target, name=name, settings=config.settings)
+    """Evaluate, write the report, print it; 1 if every policy was refused."""
+    log = with_embeddings(read_log(config.log, config.part), config.table)
+    targets = target_probabilities(config, log)
+    comparison = compare_policies(log, targets, settings=config.settings)
+    single = None if config.policies else comparison.policies[0].evaluation
+    if single is None:
+        figures, texts = ranking_figures(comparison), {"comparison.json": ranking_json(comparison)}
+        markdown = ranking_markdown(comparison, max_weight=_assumption(config))
+    else:
+        figures, texts = evaluation_figures(single), {"evaluation.json": evaluation_json(single)}
+        markdown = evaluation_markdown(single, max_weight=_assumption(config))
+    shown = hide_password(config.log)
     write_report(
         config.output,
-        figures=evaluation_figures(evaluation),
-        markdown=evaluation_markdown(evaluation, max_weight=_assumption(config)),
+        figures=figures,
+        markdown=markdown,
         command=provenance(
-            seeds=[config.seed], extra=[f"log: {config.log}", f"target: {evaluation.target}"]
+            argv=[text.replace(config.log, shown) for text in sys.argv],
+            seeds=[config.seed],
+            extra=[f"log: {shown}", *(f"target: {name}" for name in targets)],
         ),
-        texts={"evaluation.json": evaluation_json(evaluation)},
+        texts=texts,
     )
-    save_resolved(config, config.output)
-    _show(evaluation, config.output)
-    return 1 if evaluation.refusals else 0
+    save_resolved(dataclasses.replace(config, log=shown), config.output)
+    _show(comparison, single, config.output)
+    return 0 if comparison.estimated else 1
 
 
 def with_embeddings(log: DecisionLog, table: str) -> DecisionLog:
-    """Take the embeddings of logged query ids from an outcome table.
+    """Take the embeddings of logged query ids, or of hashes of texts, from an outcome table.
 
     Parameters
     ----------
@@ -179,7 +233,9 @@ def with_embeddings(log: DecisionLog, table: str) -> DecisionLog:
     loaded = OutcomeTable.load(table)
     fingerprint = loaded.manifest.pool_fingerprint
     log.check_pool(loaded.adapters, fingerprint, owner=f"table {table!r}")
-    position = {name: row for row, name in enumerate(loaded.query_id)}
+    hashes = (hashlib.sha256(str(text).encode()).hexdigest() for text in loaded.text)
+    position = {name: row for row, name in enumerate(hashes)}
+    position |= {str(name): row for row, name in enumerate(loaded.query_id)}
     names = log.query_ids if log.query_ids is not None else np.full(len(log), "")
     missing = [i for i, name in enumerate(names) if name not in position]
     if missing:
@@ -189,56 +245,44 @@ def with_embeddings(log: DecisionLog, table: str) -> DecisionLog:
             "table that the queries come from."
         )
     rows = np.array([position[name] for name in names])
-    return DecisionLog(
-        **{**vars(log), "observations": np.asarray(loaded.embeddings[rows], dtype=np.float32)}
-    )
+    observations = np.asarray(loaded.embeddings[rows], dtype=np.float32)
+    encoders = np.full(len(log), loaded.manifest.encoder)
+    return dataclasses.replace(log, observations=observations, encoders=encoders)
 
 
-def target_probabilities(config: OfflineConfig, log: DecisionLog) -> tuple[str, np.ndarray]:
-    """Ask the target policy for its probabilities on every logged context.
+def target_probabilities(config: OfflineConfig, log: DecisionLog) -> dict[str, np.ndarray]:
+    """Ask every policy for its probabilities on every logged context.
 
     Returns
     -------
-    tuple[str, np.ndarray]
-        The target's name, and float64 (N, K).
+    dict[str, np.ndarray]
+        Name -> float64 (N, K), in the order of the configuration.
 
     Raises
     ------
     ValueError
-        If the policy is of another pool, is unknown, needs what the log lacks, or its
-        probabilities are none.
+        If a policy is of another pool, is unknown, is given twice, needs what the log lacks, or
+        its probabilities are none.
     """
     if config.run:
-        return _agent_probabilities(load_agent(saved_folder(config.run)), config, log)
-    k = len(log.adapters)
-    if config.policy == "uniform":
-        return "uniform", np.full((len(log), k), 1 / k)
-    if config.policy in log.adapters:
-        chosen = np.full(len(log), log.adapters.index(config.policy))
-        return f"always {config.policy}", np.eye(k)[chosen]
-    if config.policy == "logged":
-        if log.all_propensities is None:
-            raise ValueError(
-                "policy='logged' needs the propensities of all adapters: log 'propensities'."
-            )
-        return "logged", log.all_propensities
-    known = {name: "" for name in ("uniform", "logged", *log.adapters)}
-    function: Policy = resolve(known, config.policy, kind="policy")
-    probabilities = np.asarray(function(_contexts(log, config.policy)), dtype=np.float64)
-    if probabilities.shape != (len(log), k):
+        found = saved_target(config.run, log, decisions=config.decisions, seed=config.seed)
+        return dict([found])
+    ask = functools.partial(offline_target, log=log, decisions=config.decisions, seed=config.seed)
+    if config.policy:
+        return dict([ask(config.policy)])
+    # The logged policy is in every ranking.
+    asked = [policy for policy in config.policies if policy != LOGGED]
+    if not asked or len(set(asked)) < len(asked):
         raise ValueError(
-            f"policy {config.policy!r} returned shape {probabilities.shape}, not (N, K) = "
-            f"{(len(log), k)}."
+            f"policies={config.policies} must be different ones, and others than 'logged', which "
+            "is always ranked."
         )
-    check_distributions(probabilities, name=f"policy {config.policy!r}")
-    return config.policy, probabilities
-
-
-def saved_folder(run: str) -> Path:
-    """Find the saved agent of a folder that is one or holds one as ``policy``."""
-    folder = Path(run)
-    inner = folder / "policy"
-    return inner if (inner / DESCRIPTION_FILE).is_file() else folder
+    answers = [(policy, *ask(policy)) for policy in asked]
+    names = [name for _, name, _ in answers]
+    return {
+        name if names.count(name) == 1 else f"{name} of {policy}": probabilities
+        for policy, name, probabilities in answers
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -252,27 +296,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def _agent_probabilities(
-    agent: Agent, config: OfflineConfig, log: DecisionLog
-) -> tuple[str, np.ndarray]:
-    """Decide with a saved agent, which must be of the log's pool."""
-    fingerprint = str(agent.metadata.get("pool_fingerprint", ""))
-    log.check_pool(agent.adapters, fingerprint, owner=f"agent {agent.name!r} of {config.run!r}")
-    rng = np.random.default_rng(config.seed) if config.decisions == SAMPLED else None
-    decision = agent.decide(_contexts(log, f"agent {agent.name!r}"), rng=rng)
-    return f"{agent.name} ({config.decisions})", decision.probabilities
-
-
-def _contexts(log: DecisionLog, owner: str) -> np.ndarray:
-    """Return the logged embeddings, or say that there are none."""
-    if log.observations is None:
-        raise ValueError(
-            f"{owner} decides on embeddings and the log holds none: log 'embedding', or log "
-            "'query_id' and give --table."
-        )
-    return log.observations
-
-
 def _assumption(config: OfflineConfig) -> str:
     """Word what the empirical-Bernstein intervals assume."""
     if config.max_weight:
@@ -280,12 +303,18 @@ def _assumption(config: OfflineConfig) -> str:
     return "the largest possible one on the logged queries"
 
 
-def _show(evaluation: OffPolicyEvaluation, folder: Path) -> None:
-    """Print the verdict and the tables."""
-    print(f"{verdict(evaluation)}\n")
-    if evaluation.estimates:
-        print(f"{evaluation_table(evaluation)}\n")
-    print(f"{overlap_table(evaluation)}\n\nreport: {folder / 'report.md'}")
+def _show(comparison: PolicyComparison, single: OffPolicyEvaluation | None, folder: Path) -> None:
+    """Print the answer and the tables."""
+    if single is None:
+        print(f"{ranking_table(comparison)}\n\n{answer(comparison)}")
+    else:
+        print(f"{verdict(single)}\n")
+        if single.estimates:
+            print(f"{evaluation_table(single)}\n")
+        print(overlap_table(single))
+        if single.estimates and single.target != LOGGED:
+            print(f"\n{answer(comparison)}")
+    print(f"\nreport: {folder / 'report.md'}")
 
 
 if __name__ == "__main__":

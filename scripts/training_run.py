@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from routing_gym.adapters.embedding import QueryEncoder
 from routing_gym.agents import make_agent
 from routing_gym.agents.agent import Agent
 from routing_gym.benchmark import plots
@@ -20,6 +21,7 @@ from routing_gym.benchmark.runs import Splits
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.rewards.reward import DEFAULT_REWARD
 
+ENCODER_FOLDER = "encoder"
 INTERVALS = ("reward", "accuracy", "reward_gap_closed", "tie_set_differ", "tie_set_all")
 
 
@@ -35,11 +37,14 @@ class Problem:
         The reward's weights.
     splits
         Its three splits, priced.
+    folder
+        Where the table was read from.
     """
 
     table: OutcomeTable
     weights: Mapping[str, float]
     splits: Splits
+    folder: Path = Path()
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -72,7 +77,27 @@ def load_problem(table: Path, reward: Mapping[str, float]) -> Problem:
     loaded = OutcomeTable.load(table)
     weights = dict(reward) or dict(DEFAULT_REWARD.weights)
     splits = [loaded.data(split, weights) for split in ("train", "validation", "test")]
-    return Problem(loaded, weights, Splits(*splits))
+    return Problem(loaded, weights, Splits(*splits), table)
+
+
+def observed(problem: Problem, encoder: QueryEncoder) -> Splits:
+    """Put an encoder's embeddings into a problem's splits.
+
+    Parameters
+    ----------
+    problem
+        The table under one reward.
+    encoder
+        Fitted, where it learns.
+    """
+    table = problem.table
+    rows = np.asarray(encoder.encode([str(text) for text in table.text]), dtype=np.float32)
+    seen = {
+        name: replace(getattr(problem.splits, name), observations=rows[table.split == name])
+        for name in ("train", "validation", "test")
+    }
+    widths: tuple[int, ...] = getattr(encoder, "widths", ())
+    return Splits(**seen, blocks=widths)
 
 
 def new_folder(folder: Path) -> Path:

@@ -68,6 +68,23 @@ FIGURES: dict[str, dict[str, str]] = {
         "apgr_gsm8k": "on its GSM8K table, interval over seeds",
         "apgr_gsm8k_corrected": "the same, corrected",
     },
+    "serving": {
+        "decision_over_encoder": "served policy: a decision, text in and adapter out, over the "
+        "encoder's own forward pass",
+        "overhead_ms_p50": "milliseconds of a request beyond the encoder: policy, log, HTTP",
+        "batch32_over_batch1": "texts per second in batches of 32 over one by one",
+        "openai_peak_mb": "peak memory of the server with the openai back end, MB",
+        "local_server_over_base": "memory of the server with the local pool of four adapters over "
+        "the base alone",
+        "separate_models_over_base": "the same of four separate models",
+        "overload_p99_ratio": "p99 of the accepted requests at fifteen times the capacity over "
+        "that of an idle server",
+        "overload_crashes": "crashes under it",
+        "propensity_p_value": "p-value of the test that choices fit the logged propensities",
+        "schemathesis_failures": "failures of the API under Schemathesis",
+        "faults_lost": "acknowledged decisions and rewards lost in the fault matrix",
+        "faults_doubled": "decisions logged twice in it",
+    },
     "speed": {
         "linucb_rounds_over_vw": "bandit rounds per second, LinUCB over Vowpal Wabbit's SquareCB",
         "linucb_regret_minus_vw": "its regret minus Vowpal Wabbit's on the same stream",

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("queries", "adapters", "rewards", "envs", "agents", "benchmark", "serving", "scripts")
-LIGHT = ("queries", "rewards", "envs", "benchmark")
+LIGHT = ("queries", "rewards", "envs", "benchmark", "serving")
 HEAVY = ("torch", "transformers", "stable_baselines3", "peft", "trl", "tensorflow")
 # the adapters to Stable-Baselines3 itself
 HEAVY_MODULES = {"routing_gym.envs.sb3", "routing_gym.envs.scenario_sb3"}

@@ -16,16 +16,47 @@ from routing_gym.scripts.update_readme import BLOCKS, main, marks, render_block
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SERVING = ("PolicyBundle", "from openai import")  # blocks that want a bundle, or a server on it
+PLAIN_BLOCKS = [text for text in PYTHON_BLOCKS if not any(word in text for word in SERVING)]
 COMMANDS = sorted(set(re.findall(r"scripts/\w+\.py", README)))
 
 needs_table = pytest.mark.skipif(not DEFAULT_TABLE.exists(), reason="no embedded table")
 
 
 @needs_table
-@pytest.mark.parametrize("block", range(len(PYTHON_BLOCKS)))
+@pytest.mark.parametrize("block", range(len(PLAIN_BLOCKS)))
 def test_python_block_runs(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    exec(compile(PYTHON_BLOCKS[block], f"README block {block}", "exec"), {"__name__": "__main__"})
+    exec(compile(PLAIN_BLOCKS[block], f"README block {block}", "exec"), {"__name__": "__main__"})
+
+
+def test_the_bundle_and_the_server_do_what_the_page_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("onnx")
+    from routing_gym.serving.trial_process import ServerProcess
+    from routing_gym.serving.trial_upstream import Upstream
+    from tests.serving.bundles import small_bundle
+
+    (library,) = [text for text in PYTHON_BLOCKS if SERVING[0] in text]
+    (client,) = [text for text in PYTHON_BLOCKS if SERVING[1] in text]
+    assert len([line for line in library.splitlines() if line.strip()]) <= 5
+    small_bundle(tmp_path)
+    (tmp_path / "bundles").mkdir()
+    (tmp_path / "bundle").rename(tmp_path / "bundles" / "ppo")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(library, "README bundle", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out.startswith("('adapter_")
+    with Upstream([f"adapter_{i}" for i in range(1, 4)]) as upstream:
+        options = ["--bundle", str(tmp_path / "bundles" / "ppo"), "--backend", "openai"]
+        options += ["--upstream_url", upstream.url, "--upstream_base", "adapter_0"]
+        options += ["--log_url", f"sqlite:///{tmp_path / 'decisions.db'}"]
+        with ServerProcess(options, log=tmp_path / "log") as server:
+            given = client.replace("http://127.0.0.1:8000", server.url)
+            assert given != client
+            exec(compile(given, "README client", "exec"), {"__name__": "__main__"})
+    assert re.match(r"adapter_\d [0-9a-f]{32} 1\.0", capsys.readouterr().out)
 
 
 @needs_table
@@ -64,7 +95,7 @@ def test_command_has_help(command: str) -> None:
     assert "--config" in done.stdout
 
 
-@pytest.mark.parametrize("target", ["train", "test", "reports", "pool"])
+@pytest.mark.parametrize("target", ["train", "test", "serve", "serving", "reports", "pool"])
 def test_make_target_exists(target: str) -> None:
     assert f"make {target}" in README
     done = subprocess.run(

@@ -25,6 +25,7 @@ ROW: dict[str, Any] = {
     "reward": 1.0,
 }
 OTHER = ROW | {"decision_id": "d2"}
+CONTEXT: dict[str, Any] = {"embedding": [0.1, 0.2], "encoder": "one"}
 
 
 def written(folder: Path, *rows: dict[str, Any] | str) -> Path:
@@ -93,6 +94,26 @@ def test_the_name_of_the_adapter_suffices(tmp_path: Path) -> None:
     assert read_log(written(tmp_path, named, "", OTHER)).actions.tolist() == [1, 1]
 
 
+def test_eligible_adapters_survive_the_disk(tmp_path: Path) -> None:
+    path = written(tmp_path, ROW | {"eligible": [False, True]}, OTHER | {"eligible": [True, True]})
+    log = read_log(path)
+    assert log.eligible is not None
+    assert log.eligible.tolist() == [[False, True], [True, True]]
+    write_log(log, tmp_path / "again.parquet")
+    again = read_log(tmp_path / "again.parquet").eligible
+    np.testing.assert_array_equal(again, log.eligible)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_the_encoder_survives_the_disk(tmp_path: Path, suffix: str) -> None:
+    log = read_log(written(tmp_path, ROW | CONTEXT, OTHER | CONTEXT))
+    assert log.encoder == "one"
+    write_log(log, tmp_path / f"again{suffix}")
+    assert read_log(tmp_path / f"again{suffix}").encoder == "one"
+    assert read_log(written(tmp_path, ROW)).encoder == ""
+    assert read_log(written(tmp_path, ROW | {"encoder": "one"}, OTHER)).encoder == ""
+
+
 def without(name: str) -> dict[str, Any]:
     return {key: value for key, value in ROW.items() if key != name}
 
@@ -114,6 +135,8 @@ def without(name: str) -> dict[str, Any]:
         ([ROW | {"adapter": "c"}], "adapter='c' is unknown: the pool's are"),
         ([ROW | {"action": 0}], "action=0 is 'a', but adapter='b'"),
         ([ROW | {"action": 7}], "action=7 is no position 0 to 1"),
+        ([ROW | {"eligible": [True, False]}], "action 1 was not eligible"),
+        ([ROW | {"eligible": [True]}], "eligible has 1 entries, not 2"),
         ([{k: v for k, v in ROW.items() if k not in ("action", "adapter")}], "lacks 'action'"),
         ([ROW | {"propensity": 0}], r"log.jsonl: decision 'd1': propensity 0.0 is not in \(0, 1\]"),
         ([ROW | {"propensity": 1.01}], "propensity 1.01 is not in"),
@@ -134,6 +157,9 @@ def without(name: str) -> dict[str, Any]:
             "embedding has 2 entries",
         ),
         ([ROW | {"embedding": ["x"]}], "embedding holds something that is no number"),
+        ([ROW | CONTEXT, OTHER | CONTEXT | {"encoder": "two"}], "mixes encoders 'one', 'two'"),
+        ([ROW | CONTEXT, OTHER | {"embedding": [0.1, 0.2]}], "mixes encoders 'unknown', 'one'"),
+        ([ROW | {"encoder": 3}], "line 1: encoder=3 is no text"),
         ([ROW | {"query": 3}], "line 1: query=3 is no text"),
         ([ROW, feedback_line("d7", 1.0)], "line 2: feedback for decision 'd7', which is not"),
         ([feedback_line("d7", 1.0)], "holds no decision"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Sequence
@@ -10,7 +11,9 @@ import pytest
 
 from routing_gym.queries.registry import resolve
 from routing_gym.rewards import METRICS
+from routing_gym.rewards.evaluator import SelfEvaluator
 from routing_gym.rewards.metric import DIRECTIONS, Answer, CombinedMetric, Metric
+from routing_gym.rewards.registry import DEFAULT_METRICS, FROM_TOKENS
 
 QUERY = "What does a large river carry to the sea?"
 
@@ -35,6 +38,21 @@ def metric(request: pytest.FixtureRequest) -> Metric | CombinedMetric:
     }
     wanted = inspect.signature(factory).parameters
     return factory(**{key: value for key, value in resources.items() if key in wanted})
+
+
+def test_metrics_that_read_tokens_are_listed() -> None:
+    """Of the others only factuality reads signals, as one part of several that may be missing."""
+    plain = Answer(QUERY, "It carries the fine sand.", form="word")
+    sure = dataclasses.replace(plain, token_log_probs=(-0.1,), token_entropies=(0.2,))
+    unsure = dataclasses.replace(plain, token_log_probs=(-3.0,), token_entropies=(2.0,))
+    evaluator = SelfEvaluator(
+        DEFAULT_METRICS,
+        encoder=SpellingEncoder(),
+        likelihood=lambda queries, responses: np.full(len(queries), -1.0),
+    )
+    scores = evaluator.evaluate_batch([plain, sure, unsure])
+    reading = {name for name, values in scores.items() if len(set(values.tolist())) > 1}
+    assert reading - {"factuality"} == set(FROM_TOKENS)
 
 
 def score(metric: Metric | CombinedMetric, answers: Sequence[Answer]) -> np.ndarray:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -7,9 +9,10 @@ import numpy as np
 import pytest
 
 from routing_gym.agents.knn import KNNAgent
-from routing_gym.benchmark.off_policy_files import write_log
+from routing_gym.benchmark.off_policy_files import read_log, write_log
 from routing_gym.scripts.evaluate_offline import main
 from tests.benchmark.off_policy_logs import logged
+from tests.serving.decision_rows import records_of, written
 from tests.synthetic import identity_table
 
 Capture = pytest.CaptureFixture[str]
@@ -18,6 +21,12 @@ Capture = pytest.CaptureFixture[str]
 def lopsided(observations: np.ndarray) -> np.ndarray:
     """A policy whose probabilities do not sum to one."""
     return np.full((len(observations), 4), 0.3)
+
+
+def backwards(observations: np.ndarray) -> np.ndarray:
+    """A policy that avoids the adapter that the embedding points to."""
+    best = observations[:, :4].argmax(axis=1)
+    return (1 - np.eye(4)[best]) / 3
 
 
 def narrow(observations: np.ndarray) -> np.ndarray:
@@ -54,6 +63,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "none.jsonl").write_text("".join(json.dumps(row) + "\n" for row in none))
     zero = [*rows[:3], rows[3] | {"propensity": 0}, *rows[4:]]
     (root / "zero.jsonl").write_text("".join(json.dumps(row) + "\n" for row in zero))
+    given = [(str(n), float(r), "user") for n, r in zip(log.decision_ids, log.rewards, strict=True)]
+    written(str(root / "log.db"), records_of(log), given)
+    assert log.query_ids is not None
+    texts = dict(zip(table.query_id, table.text, strict=True))
+    hashes = [hashlib.sha256(texts[name].encode()).hexdigest() for name in log.query_ids]
+    records = [
+        dataclasses.replace(decision, query_hash=text, embedding=None)
+        for decision, text in zip(records_of(log), hashes, strict=True)
+    ]
+    written(str(root / "hashes.db"), records, given)
     return root
 
 
@@ -67,7 +86,7 @@ def value(output: Path) -> dict[str, float]:
     return figure
 
 
-@pytest.mark.parametrize("log", ["log.jsonl", "log.parquet"])
+@pytest.mark.parametrize("log", ["log.jsonl", "log.parquet", "log.db"])
 def test_a_saved_agent_on_a_log(folder: Path, tmp_path: Path, capsys: Capture, log: str) -> None:
     assert run(folder, tmp_path / "out", "--run", str(folder / "run"), log=log) == 0
     truth = float(identity_table(n=300).data("test").rewards.max(axis=1).mean())
@@ -80,7 +99,9 @@ def test_a_saved_agent_on_a_log(folder: Path, tmp_path: Path, capsys: Capture, l
         "report.md",
         "summary.json",
     ]
-    assert "knn (greedy) would have earned" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "knn (greedy) would have earned" in shown
+    assert "**knn (greedy) would have been better than the logged policy**" in shown
     assert "| ips" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -101,6 +122,72 @@ def test_a_table_supplies_the_embeddings(folder: Path, tmp_path: Path) -> None:
     more = ["--table", str(folder / "table")]
     assert run(folder, tmp_path / "b", *agent, *more, log="rows.jsonl") == 0
     assert value(tmp_path / "a") == pytest.approx(value(tmp_path / "b"))
+
+
+def test_a_table_knows_its_queries_by_their_hash(folder: Path, tmp_path: Path) -> None:
+    agent = ["--run", str(folder / "run")]
+    assert run(folder, tmp_path / "a", *agent, log="log.db") == 0
+    more = ["--table", str(folder / "table")]
+    assert run(folder, tmp_path / "b", *agent, *more, log="hashes.db") == 0
+    assert value(tmp_path / "a") == pytest.approx(value(tmp_path / "b"))
+
+
+def test_several_policies_are_ranked(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    policies = f"[uniform, adapter_1, {folder / 'run'}, logged, '{__name__}:backwards']"
+    more = ["--policies", policies, "--rewards", "user", "--pool", "identity-4"]
+    assert run(folder, tmp_path / "out", *more, log="log.db") == 0
+    shown = capsys.readouterr().out
+    assert "**knn (greedy) would have been better than the logged policy**, by +" in shown
+    assert f"Worse than the logged policy: {__name__}:backwards" in shown
+    assert "| logged policy" in shown
+    output = tmp_path / "out"
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["knn_greedy_minus_logged"]["low"] > 0
+    content = json.loads((output / "comparison.json").read_text())
+    judged = {policy["target"]: policy["judgement"] for policy in content["policies"]}
+    assert judged == {
+        "knn (greedy)": "better",
+        "uniform": "cannot tell",
+        "always adapter_1": "cannot tell",
+        f"{__name__}:backwards": "worse",
+    }
+    before = (output / "summary.json").read_text()
+    assert main(["--config", str(output / "config.yaml")]) == 0
+    assert (output / "summary.json").read_text() == before
+
+
+def test_one_refused_policy_does_not_spoil_the_ranking(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    policies = f"[{folder / 'run'}, adapter_0]"
+    assert run(folder, tmp_path / "a", "--policies", policies, log="greedy.jsonl") == 0
+    assert "Refused: knn (greedy): the weights average" in capsys.readouterr().out
+    policies = f"[{folder / 'run'}]"
+    assert run(folder, tmp_path / "b", "--policies", policies, log="greedy.jsonl") == 1
+    assert "The log cannot tell which policy" in capsys.readouterr().out
+
+
+def test_two_runs_of_one_name_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    policies = f"[{folder / 'run'}, {folder / 'run' / 'policy'}]"
+    assert run(folder, tmp_path / "out", "--policies", policies) == 0
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert sorted(policy["target"] for policy in content["policies"]) == [
+        f"knn (greedy) of {folder / 'run'}",
+        f"knn (greedy) of {folder / 'run' / 'policy'}",
+    ]
+
+
+def test_passwords_do_not_enter_the_report(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, url = read_log(folder / "log.db"), "postgresql://me:secret@host/decisions"
+    monkeypatch.setattr("routing_gym.scripts.evaluate_offline.read_log", lambda *_: log)
+    arguments = ["--log", url, "--policy", "uniform", "--output", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["scripts/evaluate_offline.py", *arguments])
+    assert main() == 0
+    for path in (tmp_path / "out").iterdir():
+        assert "secret" not in path.read_text()
+    assert "me:***@host" in (tmp_path / "out" / "command.txt").read_text()
 
 
 def test_little_overlap_is_refused_with_a_reason(
@@ -140,6 +227,14 @@ def test_the_configuration_reads_again(folder: Path, tmp_path: Path) -> None:
         (["--policy", "{}:narrow"], "log.jsonl", 1, "returned shape"),
         (["--policy", "uniform"], "missing.jsonl", 1, "does not exist"),
         ([], "log.jsonl", 2, "give exactly one of --run FOLDER"),
+        (["--policy", "uniform", "--policies", "[uniform]"], "log.jsonl", 2, "give exactly one of"),
+        (["--policies", "[uniform, uniform]"], "log.jsonl", 1, "must be different ones"),
+        (["--policies", "[logged]"], "log.jsonl", 1, "'logged', which is always ranked"),
+        (["--policies", "[uniform, unifrom]"], "log.jsonl", 1, "did you mean 'uniform'?"),
+        (["--policy", "uniform", "--rewards", "users"], "log.db", 2, "rewards='users' must be one"),
+        (["--policy", "uniform", "--rewards", "user"], "log.jsonl", 1, "only a database has parts"),
+        (["--policy", "uniform", "--pool", "x"], "log.db", 1, "holds no decision pool='x'"),
+        (["--policy", "uniform", "--rewards", "self_evaluation"], "log.db", 1, "wait for feedback"),
         (["--policy", "uniform", "--decisions", "eager"], "log.jsonl", 2, "'greedy' or 'sampled'"),
         (["--policy", "uniform", "--model", "rigde"], "log.jsonl", 2, "model='rigde' is unknown"),
         (["--policy", "uniform", "--min_effective", "1"], "log.jsonl", 2, "must be at least 2"),
