@@ -192,7 +192,7 @@ class ServeConfig:
     request_timeout: float = 120.0
     header_timeout: float = 10.0
     body_timeout: float = 10.0
-    keep_alive_seconds: float = 5.0
+    keep_alive_seconds: float = 75.0
     unready_seconds: float = 0.0
     drain_seconds: float = 30.0
     backlog: int = 2048
