@@ -135,9 +135,9 @@ def _kill(scene: Scene) -> None:
 
 
 def _small_disk(scene: Scene) -> None:
-    """Give the log a file system of its own, of a megabyte."""
+    """Give the log a file system of its own, of 16 MB."""
     scene.log_folder.mkdir(parents=True)
-    options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(scene.log_folder)]
+    options = ["-t", "tmpfs", "-o", "size=16m", "tmpfs", str(scene.log_folder)]
     subprocess.run(["mount", *options], check=True, capture_output=True)
 
 
@@ -153,12 +153,14 @@ def _remove_disk(scene: Scene) -> None:
 def _fill_disk(scene: Scene) -> None:
     """Leave no byte on the log's file system, then free it."""
     filler = scene.log_folder / "filler"
-    with filler.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
-        while True:
-            stream.write(bytes(4096))
+    with filler.open("wb", buffering=0) as stream:
+        for size in (1 << 16, 1):
+            with contextlib.suppress(OSError):
+                while stream.write(bytes(size)):
+                    pass
     scene.during()
     filler.unlink()
-    scene.note = "a file system of 1 MB, filled to the last byte"
+    scene.note = "a file system of 16 MB, filled to the last byte"
 
 
 def _no_mounts() -> str:
