@@ -164,7 +164,7 @@ class Upstream:
         left = asyncio.ensure_future(reader.read(1))
         try:
             await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
-            if answer.done():
+            if answer.done() and not isinstance(answer.exception(), ConnectionError):
                 await answer
             else:
                 self.cancelled.append(headers.get("x-request-id", ""))
