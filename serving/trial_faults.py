@@ -217,7 +217,8 @@ def _tamper(scene: Scene) -> None:
         scene.server.start(port=port, timeout=30.0)
         scene.note = "DEFECT: the server served a changed bundle"
     except RuntimeError as error:
-        told = [line for line in str(error).splitlines() if "policy.onnx" in line]
+        printed = str(error).replace(f"{scene.folder}/", "")
+        told = [line for line in printed.splitlines() if "policy.onnx" in line]
         scene.note = f"refused: {told[-1].strip()[:160]}" if told else "DEFECT: no sentence"
     finally:
         policy.write_bytes(content)
