@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shlex
 import subprocess
@@ -79,6 +80,11 @@ def source_hash(*folders: str) -> str:
             digest.update(path.relative_to(REPOSITORY).as_posix().encode() + b"\x00")
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def allowed_cores() -> int | None:
+    """Return how many cores this process may use; None where that is not known."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def version(package: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from routing_gym.benchmark.provenance import source_hash
 from routing_gym.benchmark.speed import ContestResult, ContestSettings, SpeedRow
-from routing_gym.benchmark.statistics import Interval
+from routing_gym.benchmark.statistics import figures_from_json, figures_to_json
 
 RECORD = "contest.json"
 SOURCES = ("adapters", "agents", "benchmark", "envs", "rewards")
@@ -52,10 +52,7 @@ def save_contest(result: ContestResult, folder: Path, *, key: str) -> None:
     content = {
         "key": key,
         "rows": [row.__dict__ for row in result.rows],
-        "figures": {
-            name: figure.as_dict() if isinstance(figure, Interval) else figure
-            for name, figure in result.figures.items()
-        },
+        "figures": figures_to_json(result.figures),
         "section": result.section,
         "plots": list(result.plots),
         "versions": list(result.versions),
@@ -79,13 +76,9 @@ def read_contest(folder: Path, *, key: str) -> ContestResult | None:
         content = json.loads((folder / RECORD).read_text("utf-8"))
         if content["key"] != key:
             return None
-        figures = {
-            name: Interval(**figure) if isinstance(figure, dict) else float(figure)
-            for name, figure in content["figures"].items()
-        }
         return ContestResult(
             rows=tuple(SpeedRow(**row) for row in content["rows"]),
-            figures=figures,
+            figures=figures_from_json(content["figures"]),
             section=str(content["section"]),
             plots={name: _copy(folder / name) for name in content["plots"]},
             versions=tuple(content["versions"]),

@@ -302,6 +302,26 @@ def finite_figures(figures: Mapping[str, float | Interval]) -> dict[str, float |
     return result
 
 
+def figures_to_json(
+    figures: Mapping[str, float | Interval],
+) -> dict[str, float | dict[str, float]]:
+    """Turn figures into JSON values that `figures_from_json` turns back, all digits kept."""
+    return {
+        name: figure.as_dict() if isinstance(figure, Interval) else figure
+        for name, figure in figures.items()
+    }
+
+
+def figures_from_json(
+    content: Mapping[str, float | Mapping[str, float]],
+) -> dict[str, float | Interval]:
+    """Take back what `figures_to_json` returned."""
+    return {
+        name: float(figure) if isinstance(figure, (int, float)) else Interval(**figure)
+        for name, figure in content.items()
+    }
+
+
 def _ratio(numerator: np.ndarray | float, denominator: np.ndarray | float) -> np.ndarray:
     """Divide, with nan where the denominator is zero (or, for gaps, below the rounding error)."""
     top, bottom = np.asarray(numerator, float), np.asarray(denominator, float)

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from routing_gym.benchmark.provenance import provenance, source_hash, version
+from routing_gym.benchmark.provenance import allowed_cores, provenance, source_hash, version
 from routing_gym.benchmark.report import figures_table, write_report
-from routing_gym.benchmark.statistics import Interval
+from routing_gym.benchmark.statistics import Interval, figures_from_json, figures_to_json
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.registry import resolve
 from routing_gym.scripts.command import run_command, save_resolved
@@ -143,20 +143,13 @@ def run_trial(name: str, config: MeasureServingConfig, settings: TrialSettings) 
         content = json.loads(place.read_text("utf-8"))
         if content["key"] == key:
             print(f"{name}: measured before, read from {place}")
-            figures = {
-                figure: Interval(**value) if isinstance(value, dict) else value
-                for figure, value in content["figures"].items()
-            }
-            return TrialResult(figures, content["section"])
+            return TrialResult(figures_from_json(content["figures"]), content["section"])
     print(f"{name}: measuring", flush=True)
     trial: Callable[[TrialSettings], TrialResult] = resolve(KNOWN, name, kind="trial")
     result = trial(settings)
     kept = {
         "key": key,
-        "figures": {
-            figure: value.as_dict() if isinstance(value, Interval) else value
-            for figure, value in result.figures.items()
-        },
+        "figures": figures_to_json(result.figures),
         "section": result.section,
     }
     unfinished = place.with_suffix(".part")
@@ -183,10 +176,10 @@ def _bundle_version(bundle: Path) -> str:
 
 def _heading() -> str:
     """Name the machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         "# Serving\n\n"
-        f"Measured by `scripts/measure_serving.py`, servers and clients on the same {cores} cores."
+        "Measured by `scripts/measure_serving.py`, servers and clients on the same "
+        f"{allowed_cores()} cores."
     )
 
 

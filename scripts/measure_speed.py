@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from routing_gym.benchmark.provenance import provenance
+from routing_gym.benchmark.provenance import allowed_cores, provenance
 from routing_gym.benchmark.report import csv_text, figures_table, write_report
 from routing_gym.benchmark.speed import Contest, ContestResult, ContestSettings
 from routing_gym.benchmark.speed_parts import contest_key, read_contest, save_contest
@@ -135,11 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _heading() -> str:
     """Name the machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         "# Speed\n\n"
         f"Measured by `scripts/measure_speed.py` in one run: {platform.system()} "
-        f"{platform.machine()}, {cores} core(s) allowed, load {_load()} at the end. "
+        f"{platform.machine()}, {allowed_cores()} core(s) allowed, load {_load()} at the end. "
         "Every row is in `runs.csv`."
     )
 

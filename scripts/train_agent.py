@@ -7,7 +7,6 @@ there.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from routing_gym.scripts.training_run import (
     load_problem,
     new_folder,
     observed,
+    train_and_save,
     train_quietly,
     write_judgement,
 )
@@ -99,16 +99,14 @@ def train(config: TrainAgentConfig) -> None:
     agent = AgentSpec(config.agent, config.options, label="agent").build(blocks=splits.blocks)
     folder = new_folder(config.output)
     save_resolved(config, folder)
-    start = time.perf_counter()
-    agent.train(
-        splits.train,
-        validation=splits.validation,
+    seconds = train_and_save(
+        agent,
+        splits,
+        folder=folder,
         seed=config.seed,
-        log_dir=folder / "tensorboard",
+        metadata=metadata,
         progress=config.progress,
     )
-    seconds = time.perf_counter() - start
-    agent.save(folder / "policy", metadata=metadata)
     if encoder is not None:
         save_encoder(encoder, folder / ENCODER_FOLDER)
     others = [name for name in config.baselines if name != config.agent]

@@ -8,7 +8,6 @@ plot.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -23,6 +22,7 @@ from routing_gym.scripts.training_run import (
     judge,
     load_problem,
     new_folder,
+    train_and_save,
     train_quietly,
     validation_references,
     write_judgement,
@@ -83,16 +83,14 @@ def train(config: TrainPPOConfig) -> None:
     folder = new_folder(config.output)
     save_resolved(config, folder)
     agent = PPOAgent(config.ppo)
-    start = time.perf_counter()
-    agent.train(
-        splits.train,
-        validation=splits.validation,
+    seconds = train_and_save(
+        agent,
+        splits,
+        folder=folder,
         seed=config.seed,
-        log_dir=folder / "tensorboard",
+        metadata=problem.metadata,
         progress=config.progress,
     )
-    seconds = time.perf_counter() - start
-    agent.save(folder / "policy", metadata=problem.metadata)
     draw_curves(
         folder / "tensorboard" / CURVES_FILE,
         path=folder / "learning_curve.png",

@@ -26,6 +26,7 @@ from routing_gym.scripts.training_run import (
     judge,
     load_problem,
     new_folder,
+    train_and_save,
     train_quietly,
     validation_references,
     write_judgement,
@@ -103,14 +104,14 @@ def train(config: TrainRouterConfig) -> None:
     folder = new_folder(config.output)
     save_resolved(config, folder)
     router = make_agent(config.objective, **config.options)
-    router.train(
-        splits.train,
-        validation=splits.validation,
+    train_and_save(
+        router,
+        splits,
+        folder=folder,
         seed=config.seed,
-        log_dir=folder / "tensorboard",
+        metadata=problem.metadata,
         progress=config.progress,
     )
-    router.save(folder / "policy", metadata=problem.metadata)
     draw_curves(
         folder / "tensorboard" / CURVES_FILE,
         path=folder / "learning_curve.png",

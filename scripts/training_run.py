@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,6 +109,50 @@ def new_folder(folder: Path) -> Path:
         candidate = folder.with_name(f"{folder.name}-{number}")
     candidate.mkdir(parents=True, exist_ok=True)
     return candidate
+
+
+def train_and_save(
+    agent: Agent,
+    splits: Splits,
+    *,
+    folder: Path,
+    seed: int,
+    metadata: Mapping[str, Any],
+    progress: bool,
+) -> float:
+    """Train an agent and save it as a run's policy, its curves beside it.
+
+    Parameters
+    ----------
+    agent
+        Is trained.
+    splits
+        What it learns from.
+    folder
+        Of the run: takes ``tensorboard`` and ``policy``.
+    seed
+        Training seed.
+    metadata
+        Kept with the policy.
+    progress
+        Whether to show a bar on stderr.
+
+    Returns
+    -------
+    float
+        Seconds of the training.
+    """
+    start = time.perf_counter()
+    agent.train(
+        splits.train,
+        validation=splits.validation,
+        seed=seed,
+        log_dir=folder / "tensorboard",
+        progress=progress,
+    )
+    seconds = time.perf_counter() - start
+    agent.save(folder / "policy", metadata=metadata)
+    return seconds
 
 
 def train_quietly(

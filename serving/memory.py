@@ -15,10 +15,18 @@ _QUESTION = "Write a sentence with the words river, lantern."
 _TOKENS = 16
 
 
-def resident_megabytes() -> float:
-    """Return this process's resident memory in MB (10^6 bytes), as Linux counts it."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+def resident_megabytes(process: int | str = "self", *, kind: str = "VmRSS") -> float:
+    """Return a process's resident memory in MB (10^6 bytes), as Linux counts it.
+
+    Parameters
+    ----------
+    process
+        Its id; "self" is this one.
+    kind
+        ``VmRSS`` is the memory now, ``VmHWM`` its peak.
+    """
+    status = Path(f"/proc/{process}/status").read_text("utf-8")
+    (line,) = [line for line in status.splitlines() if line.startswith(f"{kind}:")]
     return int(line.split()[1]) * 1024 / 1e6
 
 

@@ -133,6 +133,6 @@ def _watch(memory_mb: Callable[[], float], samples: list[float], stop: threading
     while not stop.is_set():
         try:
             samples.append(memory_mb())
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError, ValueError):
             return
         stop.wait(1.0)

@@ -14,6 +14,8 @@ from types import TracebackType
 
 import httpx
 
+from routing_gym.serving.memory import resident_megabytes
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 _URL = re.compile(r"https?://[\w.\[\]:-]+:\d+")
 
@@ -118,10 +120,7 @@ class ServerProcess:
 
     def memory_mb(self, kind: str = "VmRSS") -> float:
         """Return the process's resident memory now, or its peak (``VmHWM``), in MB (10^6 bytes)."""
-        for line in Path(f"/proc/{self.pid}/status").read_text("utf-8").splitlines():
-            if line.startswith(f"{kind}:"):
-                return int(line.split()[1]) * 1024 / 1e6
-        raise RuntimeError(f"/proc/{self.pid}/status has no {kind}.")
+        return resident_megabytes(self.pid, kind=kind)
 
     def modules(self, *names: str) -> tuple[str, ...]:
         """Return which shared libraries of these packages the process has mapped."""
