@@ -21,6 +21,7 @@ ENCODERS: dict[str, str] = {
     "surface_kernel": "routing_gym.adapters.surface:SurfaceKernelEncoder",
     "position": "routing_gym.adapters.position:PositionEncoder",
 }
+"""Encoder name -> what makes it."""
 JOINT = "+"
 _FLUSH = 256  # texts between writes to the cache: what a kill can lose
 

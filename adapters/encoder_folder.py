@@ -26,6 +26,7 @@ PLAIN: dict[str, type[Any]] = {
     "surface_kernel": SurfaceKernelEncoder,
     "position": PositionEncoder,
 }
+"""Kind of an encoder without learned files of its own -> class."""
 
 
 def encoder_parts(encoder: Any) -> list[tuple[str, Any]]:

@@ -99,15 +99,12 @@ class PTrue:
     def _judge_batch(self, queries: list[str], margins: dict[str, dict[str, float]]) -> None:
         """Read each question once, then the answers one rank at a time."""
         tokenizer: Any = self._tokenizer
-        halves = [
-            render_prompt(tokenizer, QUESTION.format(query=query)).rpartition(MARK)
-            for query in queries
-        ]
-        read = read_prompts(self._model, tokenizer, [before for before, _, _ in halves])
+        halves = [question_halves(tokenizer, query) for query in queries]
+        read = read_prompts(self._model, tokenizer, [before for before, _ in halves])
         for rank in range(max(len(margins[query]) for query in queries)):
             rows = [row for row, query in enumerate(queries) if len(margins[query]) > rank]
             texts = [list(margins[queries[row]])[rank] for row in rows]
-            closed = [text + halves[row][2] for row, text in zip(rows, texts, strict=True)]
+            closed = [text + halves[row][1] for row, text in zip(rows, texts, strict=True)]
             ids = tokenizer(closed, add_special_tokens=False)["input_ids"]
             _, shown, hidden = follow(self._model, read, rows, ids)
             last = hidden[range(len(rows)), shown.sum(dim=1) - 1]  # (R, D)
@@ -116,11 +113,22 @@ class PTrue:
                 margins[queries[row]][text] = float(margin)
 
 
-def _margins(logits: Any, tokenizer: Any) -> np.ndarray:
-    """Log-odds (R,) of a first token that says yes against one that says no."""
+def question_halves(tokenizer: Any, query: str) -> tuple[str, str]:
+    """Render the question about an answer to a query: what stands before the answer, and after."""
+    before, _, after = render_prompt(tokenizer, QUESTION.format(query=query)).rpartition(MARK)
+    return before, after
+
+
+def verdict_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """List the first tokens that say yes, and those that say no."""
     yes, no = (_first_tokens(tokenizer, words) for words in (YES, NO))
     both = yes & no  # such a token tells nothing
-    odds = [logits[:, sorted(side - both)].logsumexp(dim=-1) for side in (yes, no)]
+    return sorted(yes - both), sorted(no - both)
+
+
+def _margins(logits: Any, tokenizer: Any) -> np.ndarray:
+    """Log-odds (R,) of a first token that says yes against one that says no."""
+    odds = [logits[:, side].logsumexp(dim=-1) for side in verdict_tokens(tokenizer)]
     return np.asarray((odds[0] - odds[1]).double().cpu().numpy())
 
 

@@ -15,6 +15,7 @@ from routing_gym.adapters.generation import (
     generate,
     sample,
 )
+from routing_gym.adapters.merging import Originals, merge_adapter, restore
 from routing_gym.adapters.prompt import render_prompt
 from routing_gym.adapters.spec import AdapterSpec, PoolSpec
 
@@ -55,12 +56,17 @@ class AdapterPool:
         self.tokenizer: Any = load_tokenizer(spec.base_model)
         self.model: Any = load_base_model(spec.base_model, nf4=nf4)
         self._merges = merge and not nf4
-        self._originals: list[tuple[Any, Any]] = []
+        self._originals: Originals = []
         self._base_probe = self.probe_logits()
         self.active: str | None = None
         for adapter in spec.adapters:
             if adapter.path is not None:
                 self.register(adapter)
+            elif not adapter.is_base:
+                raise ValueError(
+                    f"adapter {adapter.name!r} is at the pool's server and has no local folder: "
+                    "open the pool with open_pool, or give the adapter's `path`."
+                )
 
     def register(self, adapter: AdapterSpec) -> None:
         """Load an adapter's weights and probe that they change the base's answers.
@@ -74,7 +80,7 @@ class AdapterPool:
         from safetensors import SafetensorError
 
         assert adapter.path is not None
-        self._restore()
+        restore(self._originals)
         self.active = None
         try:
             if hasattr(self.model, "peft_config"):
@@ -91,7 +97,7 @@ class AdapterPool:
         self._switch(adapter)
         change = float(np.abs(self.probe_logits() - self._base_probe).max())
         if change < INERT_BELOW:
-            self._restore()
+            restore(self._originals)
             self.model.base_model.disable_adapter_layers()
             self.model.delete_adapter(adapter.name)
             self.active = None
@@ -242,7 +248,7 @@ class AdapterPool:
 
     def _switch(self, adapter: AdapterSpec) -> None:
         """Restore the base weights, then apply the adapter."""
-        self._restore()
+        restore(self._originals)
         if hasattr(self.model, "peft_config"):
             if adapter.path is None:
                 self.model.base_model.disable_adapter_layers()
@@ -250,21 +256,5 @@ class AdapterPool:
                 self.model.base_model.enable_adapter_layers()
                 self.model.set_adapter(adapter.name)
                 if self._merges:
-                    self._merge(adapter.name)
+                    merge_adapter(self.model, adapter.name, self._originals)
         self.active = adapter.name
-
-    def _merge(self, name: str) -> None:
-        """Merge one adapter into new weight tensors and remember the old ones."""
-        from peft.tuners.lora import LoraLayer
-
-        for layer in self.model.modules():
-            if isinstance(layer, LoraLayer) and name in layer.lora_A:
-                self._originals.append((layer, layer.get_base_layer().weight.data))
-                layer.merge(safe_merge=True, adapter_names=[name])
-
-    def _restore(self) -> None:
-        """Put the remembered base weights back."""
-        for layer, weight in self._originals:
-            layer.get_base_layer().weight.data = weight
-            layer.merged_adapters.clear()
-        self._originals.clear()

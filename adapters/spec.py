@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from routing_gym.adapters.base_model import EMBEDDED
+from routing_gym.adapters.http_server import ServedAdapter, ServerSpec
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
@@ -29,7 +29,11 @@ class AdapterSpec:
         Unique in the pool.
     path
         The adapter's folder (``adapter_config.json``, ``adapter_model.safetensors``); None is the
-        base model itself.
+        base model itself, or an adapter that only a server has.
+    served
+        What a server's adapter is called there and which weights those are.
+    template
+        Whose prompt template is applied where it is not the project's: ``"chat"`` for a server's.
 
     Raises
     ------
@@ -41,6 +45,8 @@ class AdapterSpec:
 
     name: str
     path: Path | None = None
+    served: ServedAdapter | None = None
+    template: str = ""
 
     def __post_init__(self) -> None:
         if not self.name or "." in self.name:
@@ -53,9 +59,26 @@ class AdapterSpec:
                 )
 
     @property
+    def is_base(self) -> bool:
+        """Whether this is the base model itself."""
+        return self.path is None and (self.served is None or not self.served.revision)
+
+    @property
     def sha256(self) -> str:
-        """Hash of the weights and of the settings that scale them; of nothing for the base."""
+        """Hash of the weights and of the settings that scale them; of nothing for the base.
+
+        Where only a server has them, it is of what is stated about them. A prompt template that
+        is not the project's changes the answers, and so the hash.
+        """
+        weights = self._weights_sha256()
+        if not self.template:
+            return weights
+        return hashlib.sha256(json.dumps([weights, self.template]).encode()).hexdigest()
+
+    def _weights_sha256(self) -> str:
         if self.path is None:
+            if self.served is not None and not self.is_base:
+                return self.served.sha256(self.name)
             return hashlib.sha256(b"").hexdigest()
         digest = hashlib.sha256((self.path / WEIGHTS_FILE).read_bytes())
         settings = json.loads((self.path / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -73,15 +96,19 @@ class PoolSpec:
         See `routing_gym.adapters.base_model.resolve_base_model`.
     adapters
         At least two, with different names.
+    server
+        The server that answers; None is this machine.
 
     Raises
     ------
     ValueError
-        If there are fewer than two adapters or a name stands twice.
+        If there are fewer than two adapters, a name stands twice, or only a server has an adapter
+        and none is named.
     """
 
     base_model: str
     adapters: tuple[AdapterSpec, ...]
+    server: ServerSpec | None = None
 
     def __post_init__(self) -> None:
         names = self.names
@@ -90,6 +117,11 @@ class PoolSpec:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"adapter name {twice[0]!r} stands twice in the pool: rename one.")
+        away = [a.name for a in self.adapters if a.path is None and not a.is_base]
+        if away and self.server is None:
+            raise ValueError(
+                f"adapter {away[0]!r} has no local folder: give its `path`, or the pool a `server`."
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -118,7 +150,8 @@ class PoolSpec:
     def from_yaml(cls, path: str | Path) -> PoolSpec:
         """Read a pool file: ``base_model`` and ``adapters``, name -> folder or null for the base.
 
-        Folders are relative to the file.
+        Folders are relative to the file. With ``server`` (see `ServerSpec`) an entry can also be
+        a mapping: the fields of `ServedAdapter`, and ``path``.
 
         Raises
         ------
@@ -137,20 +170,25 @@ class PoolSpec:
             raise ValueError(
                 f"pool file {path} is not valid YAML ({reason}): repair it."
             ) from error
-        known = {"base_model", "adapters"}
+        known = {"base_model", "adapters", "server"}
         if not isinstance(content, Mapping) or set(content) - known:
             extra = sorted(set(content) - known) if isinstance(content, Mapping) else content
             raise ValueError(f"pool file {path}: unknown keys {extra}; known are {sorted(known)}.")
         entries = content.get("adapters")
         if not isinstance(entries, Mapping):
             raise ValueError(f"pool file {path}: `adapters` must map names to folders (or null).")
-        adapters = _specs(entries, path.parent)
-        return cls(str(content.get("base_model", EMBEDDED)), tuple(adapters))
+        server = ServerSpec.from_mapping(content["server"]) if "server" in content else None
+        template = "chat" if server is not None and server.prompt == "chat" else ""
+        adapters = [
+            _spec(str(name), entry, folder=path.parent, template=template)
+            for name, entry in entries.items()
+        ]
+        return cls(str(content.get("base_model", EMBEDDED)), tuple(adapters), server)
 
 
-def _specs(entries: Mapping[str, Any], folder: Path) -> Sequence[AdapterSpec]:
-    """Make specs of a pool file's entries."""
-    return [
-        AdapterSpec(str(name), None if place is None else (folder / str(place)).resolve())
-        for name, place in entries.items()
-    ]
+def _spec(name: str, entry: object, *, folder: Path, template: str) -> AdapterSpec:
+    """Make a spec of a pool file's entry."""
+    served = ServedAdapter.from_entry(name, entry) if isinstance(entry, Mapping) else None
+    place = entry.get("path") if isinstance(entry, Mapping) else entry
+    path = None if place is None else (folder / str(place)).resolve()
+    return AdapterSpec(name, path, served, template)

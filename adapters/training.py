@@ -7,92 +7,37 @@ trainer is trl's `SFTTrainer` with the loss on the response only; logits are tak
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from routing_gym.adapters.base_model import EMBEDDED, load_base_model, load_tokenizer
+from routing_gym.adapters.lora import (
+    LoraSettings,
+    check_counts,
+    load_model,
+    trainer_arguments,
+)
 from routing_gym.adapters.prompt import render_prompt
-from routing_gym.adapters.spec import CONFIG_FILE, WEIGHTS_FILE
+from routing_gym.adapters.training_run import begin_run, finish_run, training_clock
 from routing_gym.queries.query import Example
-
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-ALL_LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
-FUSED = dict.fromkeys(("q_proj", "k_proj", "v_proj"), "qkv_proj")
-FUSED |= dict.fromkeys(("gate_proj", "up_proj"), "gate_up_proj")
 
 
 @dataclass(frozen=True)
-class AdapterTrainingConfig:
-    """Settings of one adapter's training.
+class AdapterTrainingConfig(LoraSettings):
+    """Settings of one adapter's supervised training, beside those of every training.
 
     Parameters
     ----------
-    base_model
-        See `routing_gym.adapters.base_model.resolve_base_model`.
-    nf4
-        Train on the base in NF4 (QLoRA); False trains on full-precision weights (LoRA).
-    rank, alpha, dropout
-        LoRA's r, alpha (the update is scaled by alpha / r) and dropout in [0, 1).
-    targets
-        Names of the linear layers that get an adapter.
-    learning_rate
-        Peak of the schedule: linear warm-up, then cosine to zero.
-    warmup_share
-        Share of the updates that warm up, in [0, 1).
-    batch_size, accumulation
-        Examples per pass, and passes per update.
-    weight_decay
-        AdamW's.
-    checkpoint_steps
-        Updates between checkpoints; a killed run loses no more.
-    seed
-        Determines initialisation, order and dropout.
-    start_from
-        Folder of an adapter to go on from, instead of a new one; rank, alpha and targets are then
-        that adapter's.
+    batch_size
+        Examples per pass.
     """
 
-    base_model: str = EMBEDDED
-    nf4: bool = True
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ALL_LINEAR
-    learning_rate: float = 1.5e-3
-    warmup_share: float = 0.05
     batch_size: int = 16
-    accumulation: int = 1
-    weight_decay: float = 0.0
-    checkpoint_steps: int = 10
-    seed: int = 0
-    start_from: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rank", "alpha", "batch_size", "accumulation", "checkpoint_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name}={getattr(self, name)}: give a whole number of at least 1."
-                )
-        for name in ("dropout", "warmup_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: give a number in [0, 1).")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate={self.learning_rate}: give a positive number.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay={self.weight_decay}: give 0 or more.")
-        if not self.targets:
-            raise ValueError("targets is empty: name the linear layers to adapt.")
-        if self.start_from is not None and not (Path(self.start_from) / WEIGHTS_FILE).is_file():
-            raise FileNotFoundError(
-                f"start_from={self.start_from!r} holds no {WEIGHTS_FILE}: give the folder of a "
-                "trained adapter."
-            )
+        super().__post_init__()
+        check_counts(self, "batch_size")
 
 
 def train_adapter(
@@ -121,8 +66,9 @@ def train_adapter(
     Returns
     -------
     dict
-        ``train_loss`` (nats per response token, mean of the run), ``held_out_loss``, ``updates``,
-        ``trainable_parameters``, ``megabytes`` of the saved weights.
+        ``train_loss`` (nats per response token, mean of the run), ``held_out_loss``,
+        ``trained_tokens`` (read in training, prompts included), and what
+        `routing_gym.adapters.training_run.finish_run` adds.
 
     Raises
     ------
@@ -132,54 +78,17 @@ def train_adapter(
     """
     if not examples or not held_out:
         raise ValueError(f"{len(examples)} examples, {len(held_out)} held out: both need some.")
-    if not resume:
-        _drop_checkpoints(output)
-    checkpoint = _last_checkpoint(output)
-    _check_resumed(checkpoint, config=config, examples=examples, output=output)
+    checkpoint = begin_run(output, method="sft", config=config, examples=examples, resume=resume)
     trainer = _trainer(examples, held_out, config=config, output=output)
     result = trainer.train(resume_from_checkpoint=checkpoint)
     measures = {
         "train_loss": float(result.training_loss),
         "held_out_loss": float(trainer.evaluate()["eval_loss"]),
-        "updates": float(trainer.state.global_step),
-        "trainable_parameters": float(
-            sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-        ),
+        "trained_tokens": float(sum(len(row) for row in trainer.train_dataset["input_ids"])),
     }
-    weights = save_half_precision(trainer.model, output / "adapter")
-    measures["megabytes"] = weights.stat().st_size / 1e6
-    record = {"config": asdict(config), "examples": len(examples), "measures": measures}
-    (output / "adapter" / "training.json").write_text(json.dumps(record, indent=1) + "\n")
-    _drop_checkpoints(output)
-    return measures
-
-
-def save_half_precision(model: Any, folder: Path) -> Path:
-    """Save a PEFT model's adapter in float16, with a config that names no local path.
-
-    Returns
-    -------
-    Path
-        The weights file.
-    """
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    model.save_pretrained(draft)
-    halves = {k: v.to(torch.float16) for k, v in load_file(draft / WEIGHTS_FILE).items()}
-    save_file(halves, draft / WEIGHTS_FILE, metadata={"format": "pt"})
-    description = draft / CONFIG_FILE
-    content = json.loads(description.read_text(encoding="utf-8"))
-    base = str(content["base_model_name_or_path"])
-    content["base_model_name_or_path"] = Path(base).name if Path(base).exists() else base
-    description.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    (draft / "README.md").unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
-    return folder / WEIGHTS_FILE
+    return finish_run(
+        trainer, output, method="sft", config=config, examples=examples, measures=measures
+    )
 
 
 def _trainer(
@@ -190,107 +99,35 @@ def _trainer(
     output: Path,
 ) -> Any:
     """Build trl's trainer."""
-    import torch
-    from peft import LoraConfig, PeftModel
-    from transformers.trainer_utils import set_seed
     from trl import SFTTrainer
 
-    set_seed(config.seed)
-    tokenizer = load_tokenizer(config.base_model)
-    model: Any = load_base_model(config.base_model, nf4=config.nf4)
-    lora: LoraConfig | None = None
-    if config.start_from is not None:
-        model = PeftModel.from_pretrained(model, config.start_from, is_trainable=True)
-    else:
-        lora = LoraConfig(
-            r=config.rank,
-            lora_alpha=config.alpha,
-            lora_dropout=config.dropout,
-            target_modules=_layers(model, config.targets),
-            task_type="CAUSAL_LM",
-        )
-    trainable = () if lora else [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    exact = {name: parameter.detach().float().clone() for name, parameter in trainable}
+    prepared = load_model(config)
     trainer = _response_trainer(SFTTrainer)(
-        model=model,
+        model=prepared.model,
         args=_arguments(config, output, examples=len(examples)),
-        train_dataset=_dataset(examples, tokenizer),
-        eval_dataset=_dataset(held_out, tokenizer),
-        processing_class=tokenizer,
-        peft_config=lora,
+        train_dataset=_dataset(examples, prepared.tokenizer),
+        eval_dataset=_dataset(held_out, prepared.tokenizer),
+        processing_class=prepared.tokenizer,
+        peft_config=prepared.peft_config,
+        callbacks=[training_clock()],
     )
-    for name, parameter in trainer.model.named_parameters():
-        if parameter.requires_grad:  # trl makes them bfloat16: imprecise, and slow on a CPU
-            parameter.data = exact.get(name, parameter.data).to(torch.float32)
+    prepared.sharpen(trainer.model)
     return trainer
-
-
-def _check_resumed(
-    checkpoint: str | None,
-    *,
-    config: AdapterTrainingConfig,
-    examples: Sequence[Example],
-    output: Path,
-) -> None:
-    """Refuse to go on from a checkpoint of other settings; note the settings of a new run."""
-    texts = "\n".join(f"{e.query.text}\t{e.target}" for e in examples)
-    settings = json.loads(json.dumps(asdict(config)))
-    settings |= {"examples": hashlib.sha256(texts.encode()).hexdigest()}
-    settings.pop("checkpoint_steps")
-    note = output / "settings.json"
-    if checkpoint and note.is_file() and json.loads(note.read_text()) != settings:
-        raise ValueError(
-            f"{checkpoint} belongs to a run with other settings or examples: give another output, "
-            "or do not resume (--resume false)."
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-
-
-def _layers(model: Any, targets: Sequence[str]) -> list[str]:
-    """Name the layers to adapt: the targets, or the fused layers that hold them (Phi-3)."""
-    present = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
-    found = [name if name in present else FUSED.get(name, name) for name in targets]
-    missing = sorted(set(found) - present)
-    if missing:
-        raise ValueError(
-            f"targets: the model has no layer {missing[0]!r}; it has "
-            f"{', '.join(sorted(name for name in present if name.endswith('_proj')))}."
-        )
-    return list(dict.fromkeys(found))
 
 
 def _arguments(config: AdapterTrainingConfig, output: Path, *, examples: int) -> Any:
     """Translate the settings into trl's."""
-    import torch
     from trl import SFTConfig
 
     updates = -(-examples // (config.batch_size * config.accumulation))
-    on_gpu = torch.cuda.is_available()
     return SFTConfig(
-        output_dir=str(output),
+        **trainer_arguments(config, output, updates=updates),
         per_device_train_batch_size=config.batch_size,
         per_device_eval_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulation,
-        num_train_epochs=1,
         train_sampling_strategy="group_by_length",
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=round(config.warmup_share * updates),
-        weight_decay=config.weight_decay,
-        max_grad_norm=1.0,
         completion_only_loss=True,
         max_length=512,
-        gradient_checkpointing=False,
-        use_cpu=not on_gpu,
-        bf16=on_gpu and torch.cuda.is_bf16_supported(),
         logging_steps=5,
-        report_to=["tensorboard"],
-        save_steps=config.checkpoint_steps,
-        save_total_limit=1,
-        seed=config.seed,
-        data_seed=config.seed,
-        dataloader_pin_memory=on_gpu,
     )
 
 
@@ -357,19 +194,3 @@ def response_loss(model: Any, inputs: dict[str, Any]) -> tuple[Any, int]:
     logits = causal.get_output_embeddings()(hidden[:, :-1][chosen]).float()  # (labelled, V)
     loss = torch.nn.functional.cross_entropy(logits, labels[chosen], reduction="sum")
     return loss, int(chosen.sum())
-
-
-def _drop_checkpoints(output: Path) -> None:
-    """Remove a run's checkpoints."""
-    for checkpoint in output.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-
-
-def _last_checkpoint(output: Path) -> str | None:
-    """Find the newest complete checkpoint of a run folder."""
-    complete = [
-        (int(folder.name.split("-")[1]), folder)
-        for folder in output.glob("checkpoint-*")
-        if (folder / "trainer_state.json").is_file() and (folder / WEIGHTS_FILE).is_file()
-    ]
-    return str(max(complete)[1]) if complete else None

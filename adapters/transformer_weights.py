@@ -41,6 +41,7 @@ _LAYERS = {
 }
 _LAYERS |= {"roberta": _LAYERS["bert"], "xlm-roberta": _LAYERS["bert"]}
 FAMILIES = tuple(_LAYERS)
+"""Families of encoders whose weights are read, as ``model_type`` names them."""
 ACTIVATIONS = ("gelu", "relu")
 
 

@@ -43,6 +43,7 @@ AGENTS: dict[str, str] = {
     "exp4": "routing_gym.agents.exp4:EXP4Agent",
     "oracle": "routing_gym.agents.oracle:OracleAgent",
 }
+"""Agent name -> class."""
 
 
 def make_agent(name: str, **options: Any) -> Agent:

@@ -35,6 +35,7 @@ EXPERTS: dict[str, type[ValueBandit]] = {
         NeuralTSAgent,
     )
 }
+"""Name of an expert -> class."""
 
 
 @dataclass(frozen=True)

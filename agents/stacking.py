@@ -26,6 +26,7 @@ MEMBERS: dict[str, type[Any]] = {
     agent.name: agent
     for agent in (RidgeAgent, ForestAgent, KNNAgent, RegressionAgent, MatrixFactorisationAgent)
 }
+"""Name of a member -> class."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class StackingAgent(ValueAgent):
     Wolpert, *Stacked generalization* (Neural Networks 1992), with Breiman's weights (*Stacked
     regressions*, Machine Learning 1996, section 2):
 
-    .. math:: \hat w = \arg\min_{w \ge 0} \sum_i \sum_a \Big( \tilde r_{ia} -
-        \sum_m w_m \tilde f_m^{(-i)}(x_i, a) \Big)^2,
+    .. math:: \hat w = \arg\min_{w \ge 0} \sum_i \sum_a \left( \tilde r_{ia} -
+        \sum_m w_m \tilde f_m^{(-i)}(x_i, a) \right)^2,
 
     where :math:`f_m^{(-i)}` is member m trained without the fold of query i, so that a member which
     learns by heart earns no weight. The members are then trained on the whole train split. Changed:

@@ -1,15 +1,11 @@
-"""Running jobs: one agent trained and judged, alone or in parallel local processes."""
+"""Running jobs: one agent trained and judged; an executor says where."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +23,10 @@ from routing_gym.benchmark.runs import (
 )
 from routing_gym.benchmark.traces import frontier, learning_curve
 from routing_gym.envs.data import RoutingData
+from routing_gym.envs.executor import Executor, Item, open_executor
 
+CRITERION = "validation_reward"
+"""What a tuning maximises: the field of a run's record."""
 OnRecord = Callable[[RunRecord, bool], None]
 """Called after each run with the record and whether it was skipped."""
 
@@ -73,17 +72,37 @@ def data_key(reward: str, encoder: str = "") -> str:
     return f"{reward}@{encoder}" if encoder else reward
 
 
+@dataclass(frozen=True)
+class Running:
+    """The work of a comparison: each worker holds the splits, and trains and judges agents.
+
+    Parameters
+    ----------
+    splits
+        `data_key` -> the table under that reward and encoder.
+    """
+
+    splits: Mapping[str, Splits]
+
+    def open(self) -> Callable[[Job], RunRecord]:
+        """Take the splits, which came along."""
+        return lambda job: run_job(job, self.splits[job.data])
+
+
 def run_jobs(
     jobs: Sequence[Job],
     splits: Mapping[str, Splits],
     *,
     workers: int = 1,
+    executor: Executor | None = None,
+    tuning: bool = False,
     overwrite: bool = False,
     on_record: OnRecord | None = None,
 ) -> list[RunRecord]:
-    """Make every run that is not on disk yet; each writes its file as soon as it ends.
+    """Make every run that is not on disk yet; its file is written here as soon as it ends.
 
-    Every run computes on one thread, so that its outcome does not depend on `workers`.
+    Every run computes on one thread, so that its outcome depends on neither `workers` nor the
+    executor.
 
     Parameters
     ----------
@@ -92,7 +111,11 @@ def run_jobs(
     splits
         `data_key` -> the table under that reward and encoder.
     workers
-        Processes, at least 1; 1 runs everything in this one.
+        Local processes, at least 1; 1 runs everything in this one.
+    executor
+        Where to run instead.
+    tuning
+        Whether the jobs are trials of a tuning, for an executor that has a tuner of its own.
     overwrite
         Whether finished runs are run again.
     on_record
@@ -101,10 +124,10 @@ def run_jobs(
     Returns
     -------
     list[RunRecord]
-        One per job, in the jobs' order; failed runs included, also those whose process died.
+        One per job, in the jobs' order; failed runs included, also those whose worker died.
     """
     records: dict[int, RunRecord] = {}
-    waiting: list[tuple[int, Job]] = []
+    waiting: dict[str, int] = {}
 
     def take(index: int, record: RunRecord, *, skipped: bool) -> None:
         records[index] = record
@@ -114,42 +137,29 @@ def run_jobs(
     for index, job in enumerate(jobs):
         known = None if overwrite else read_record(job.path, key=job.key)
         if known is None:
-            waiting.append((index, job))
+            waiting[f"{job.key} {job.path}"] = index
         else:
             take(index, known, skipped=True)
-    if workers == 1:
-        with single_thread():
-            for index, job in waiting:
-                take(index, run_job(job, splits[job.data]), skipped=False)
-    else:
-        for index, record in _in_parallel(waiting, splits, workers):
-            take(index, record, skipped=False)
+    items = [Item(key, jobs[index]) for key, index in waiting.items()]
+    work, where = Running(dict(splits)), executor or open_executor("local", workers=workers)
+    results = where.sweep(work, items, metric=CRITERION) if tuning else where.map(work, items)
+    with closing(results):
+        for done in results:
+            record = done.result
+            if record is None:
+                error = done.failure.error if done.failure else RuntimeError("nothing came back")
+                record = _failed(done.item.content, error)
+            write_record(record, done.item.content.path)
+            take(waiting[done.item.key], record, skipped=False)
     return [records[index] for index in range(len(jobs))]
 
 
 def run_job(job: Job, data: Splits) -> RunRecord:
-    """Train and judge one agent and write its file; an error inside becomes a failed record."""
+    """Train and judge one agent; an error inside becomes a failed record."""
     try:
-        record = _run(job, data)
+        return _run(job, data)
     except Exception as error:
-        record = _failed(job, error, details=traceback.format_exc())
-    write_record(record, job.path)
-    return record
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """Compute on one thread within a block: sums are then the same on every machine's load."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        torch.set_num_threads(before)
+        return _failed(job, error, details=traceback.format_exc())
 
 
 def _run(job: Job, data: Splits) -> RunRecord:
@@ -205,71 +215,3 @@ def _failed(job: Job, error: BaseException, *, details: str = "") -> RunRecord:
         error=f"{type(error).__name__}: {' '.join(str(error).split())}",
         details=details,
     )
-
-
-def _in_parallel(
-    waiting: Sequence[tuple[int, Job]], splits: Mapping[str, Splits], workers: int
-) -> Iterator[tuple[int, RunRecord]]:
-    """Run jobs in fresh processes; a process that dies costs its own job alone.
-
-    It takes its pool along. Jobs begin in order, so it was running one of the first that are left:
-    each of those is run again alone, the others together.
-    """
-    left = list(waiting)
-    while left:
-        lost = []
-        for index, job, result in _in_pool(left, splits, workers):
-            if isinstance(result, BrokenProcessPool):
-                lost.append((index, job))
-            else:
-                yield index, _kept(job, result)
-        lost.sort(key=lambda pair: pair[0])
-        suspects, left = lost[:workers], lost[workers:]
-        for one in suspects:
-            yield from ((i, _kept(job, end)) for i, job, end in _in_pool([one], splits, 1))
-
-
-def _in_pool(
-    waiting: Sequence[tuple[int, Job]], splits: Mapping[str, Splits], workers: int
-) -> Iterator[tuple[int, Job, RunRecord | BaseException]]:
-    """Run jobs in one pool, whose processes hold the splits; yield them as they end."""
-    with ProcessPoolExecutor(
-        max_workers=min(workers, len(waiting)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start,
-        initargs=(dict(splits),),
-    ) as pool:
-        try:
-            futures = {pool.submit(_work, job): (index, job) for index, job in waiting}
-            for future in as_completed(futures):
-                yield *futures[future], future.exception() or future.result()
-        except BaseException:  # a stopped comparison does not wait for what has not begun
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _kept(job: Job, result: RunRecord | BaseException) -> RunRecord:
-    """Return the record; of what ended outside the run, write one."""
-    if isinstance(result, BaseException):
-        result = _failed(job, result)
-        write_record(result, job.path)
-    return result
-
-
-_SPLITS: dict[str, Splits] = {}  # of a worker process, set once by _start
-
-
-def _start(splits: dict[str, Splits]) -> None:
-    """Prepare a worker: one thread, and the splits, sent once."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    torch.set_num_threads(1)
-    threadpool_limits(limits=1)
-    _SPLITS.update(splits)
-
-
-def _work(job: Job) -> RunRecord:
-    """Run one job in a worker."""
-    return run_job(job, _SPLITS[job.data])

@@ -50,8 +50,8 @@ def efficiency_bound(
 ) -> float:
     r"""Semiparametric efficiency bound where the context that is seen is the row's cell.
 
-    .. math:: E\bigl[\textstyle\sum_a \frac{\pi^2(a \mid c)}{\pi_0(a \mid c)} \sigma^2(c, a)\bigr]
-              + Var[v(c)], \qquad v(c) = \textstyle\sum_a \pi(a \mid c)\, q(c, a)
+    .. math:: E\bigl[\sum_a \frac{\pi^2(a \mid c)}{\pi_0(a \mid c)} \sigma^2(c, a)\bigr]
+              + Var[v(c)], \qquad v(c) = \sum_a \pi(a \mid c)\, q(c, a)
 
     with q and :math:`\sigma^2` the table's mean and variance of the reward by cell and adapter: no
     regular estimator from decisions (c, a, r) with known propensities has a smaller asymptotic

@@ -257,3 +257,4 @@ REWARD_MODELS: dict[str, Callable[[int], Any]] = {
     "boosting": _boosting,
     "mean": lambda seed: None,
 }
+"""Name -> what makes the model of rewards from a seed; ``mean`` needs none."""

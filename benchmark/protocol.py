@@ -25,6 +25,7 @@ from routing_gym.benchmark.tuning import (
     draw_settings,
 )
 from routing_gym.envs.data import RoutingData
+from routing_gym.envs.executor import Executor, open_executor
 
 FEEDBACKS = ("full", "bandit", "none")
 
@@ -139,6 +140,7 @@ def run_comparison(
     settings: Mapping[str, Any],
     encoded: Mapping[str, Mapping[str, Splits]] | None = None,
     workers: int = 1,
+    executor: Executor | None = None,
     overwrite: bool = False,
     on_record: OnRecord | None = None,
 ) -> Comparison:
@@ -161,7 +163,9 @@ def run_comparison(
         Encoder -> training reward's name -> the table observed through it, for agents that name
         an encoder; from `routing_gym.benchmark.encoded.encode_splits`.
     workers
-        Local processes.
+        Local processes, each for whole runs.
+    executor
+        Where to run instead; trials of the tuning are a `sweep` there.
     overwrite
         Whether finished runs are run again.
     on_record
@@ -189,7 +193,8 @@ def run_comparison(
         for encoder, rewards in encoded.items()
         for reward, data in rewards.items()
     }
-    runner = _Runner(folder, settings, tuple(splits), every, workers, overwrite, on_record)
+    where = executor or open_executor("local", workers=workers)
+    runner = _Runner(folder, settings, tuple(splits), every, where, overwrite, on_record)
     tuned, trials = _tune(specs, plan, runner)
     chosen = {key: found.spec for key, found in tuned.items()}
     records = runner.run(
@@ -240,7 +245,7 @@ class _Runner:
     settings: Mapping[str, Any]
     rewards: tuple[str, ...]
     splits: Mapping[str, Splits]
-    workers: int
+    executor: Executor
     overwrite: bool
     on_record: OnRecord | None
 
@@ -251,12 +256,13 @@ class _Runner:
         path = self.folder.joinpath(*stage) / f"{'-'.join(parts)}.json"
         return Job(spec, reward, seed, key, path, share=share)
 
-    def run(self, jobs: Sequence[Job]) -> list[RunRecord]:
+    def run(self, jobs: Sequence[Job], *, tuning: bool = False) -> list[RunRecord]:
         """Run what is missing."""
         return run_jobs(
             jobs,
             self.splits,
-            workers=self.workers,
+            executor=self.executor,
+            tuning=tuning,
             overwrite=self.overwrite,
             on_record=self.on_record,
         )
@@ -293,7 +299,7 @@ def _tune(
             job = runner.job(trial, reward, seed, "tuning")
             path = job.path.with_name(f"{spec.label}-{reward}-{seed}-trial{number}.json")
             jobs.append(replace(job, path=path, judged=False))
-    records, width = runner.run(jobs), len(plan.tuning_seeds)
+    records, width = runner.run(jobs, tuning=True), len(plan.tuning_seeds)
     tried: dict[tuple[str, str], list[Any]] = {}
     for start, (spec, reward, _, setting) in enumerate(cells):
         runs = records[start * width : (start + 1) * width]

@@ -11,7 +11,6 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from routing_gym.agents.scenario_policy import ScenarioPolicy
-from routing_gym.benchmark.execution import single_thread
 from routing_gym.benchmark.scenario_judging import means
 from routing_gym.benchmark.scenario_records import (
     ERROR_FILE,
@@ -25,6 +24,7 @@ from routing_gym.benchmark.scenario_records import (
     read_run,
     write_run,
 )
+from routing_gym.envs.executor import limited_threads
 
 OnRun = Callable[[ScenarioRun | FailedRun, bool], None]
 """Called after each run with the run and whether it was skipped."""
@@ -128,7 +128,7 @@ def run_scenario_job(job: ScenarioJob, *, progress: bool = False) -> ScenarioRun
 
     clear_run(job.folder)
     start = time.perf_counter()
-    with single_thread():
+    with limited_threads(1):
         agent.train(
             ScenarioVecEnv(job.data.lanes("train", agent.config.num_envs)),
             measure=measure,

@@ -21,6 +21,7 @@ ENVS: dict[str, str] = {
     PREFERENCE: "routing_gym.envs.preference:PreferenceEnv",
     LIVE: "routing_gym.envs.live:LiveEnv",
 }
+"""Id of an environment -> class."""
 VECTOR_ENVS: dict[str, str] = {
     ROUTING: "routing_gym.envs.routing_vector:RoutingVectorEnv",
     CASCADE: "routing_gym.envs.cascade:CascadeVectorEnv",
@@ -30,6 +31,7 @@ VECTOR_ENVS: dict[str, str] = {
     PREFERENCE: "routing_gym.envs.preference:PreferenceVectorEnv",
     LIVE: "routing_gym.envs.live:LiveVectorEnv",
 }
+"""Id of an environment -> its natively vectorised twin."""
 
 
 def register_envs() -> None:

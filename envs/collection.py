@@ -1,50 +1,38 @@
 """Collecting an outcome table: every query by every adapter, resumable to the last batch.
 
-Answers are appended batch by batch to one file per adapter, so that a killed run loses a batch at
-most and several processes can share the adapters. Scores, verdicts and embeddings are computed from
-these files when all are complete.
+Answers are appended part by part to one file per adapter, so that a killed run loses a part of each
+worker at most and several processes can share the adapters. Scores, verdicts and embeddings are
+computed from these files when all are complete.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from routing_gym.adapters.generation import FREE_BUDGET, TOKEN_BUDGETS, Completion
-from routing_gym.envs.collection_files import (
-    Cell,
-    Tick,
-    append_lines,
-    damaged,
-    digest,
-    locked,
-    rounded,
-    whole_lines,
+from routing_gym.adapters.generation import FREE_BUDGET, TOKEN_BUDGETS
+from routing_gym.envs.collection_files import Cell, Tick, digest
+from routing_gym.envs.collection_parts import (
+    Answered,
+    Answering,
+    Part,
+    PartsFailed,
+    Pool,
+    collect_parts,
 )
 from routing_gym.envs.collection_passes import present
 from routing_gym.envs.columns import QUERY_DTYPES
+from routing_gym.envs.executor import Executor, InProcess, Work
 from routing_gym.envs.manifest import AdapterRecord, Manifest, MetricRecord
 from routing_gym.envs.scoring import answers_of, metric_records, score_in_parts
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.dataset import verify
 from routing_gym.queries.query import Query
 from routing_gym.rewards.evaluator import SelfEvaluator
-
-
-class Pool(Protocol):
-    """What collection needs of a pool; see `routing_gym.adapters.pool.AdapterPool`."""
-
-    spec: Any
-
-    def generate(
-        self, name: str, texts: Sequence[str], *, forms: Sequence[str], batch_size: int
-    ) -> Sequence[Completion]:
-        """Answer queries greedily."""
 
 
 def cell_key(query: Query, adapter_sha256: str, base_model: str) -> str:
@@ -91,36 +79,69 @@ def collect_answers(
     Raises
     ------
     OSError
-        If another process is collecting the same adapter.
+        If another process is collecting the same adapter, or the pool's server failed to answer
+        queries; all that it did answer is kept.
     ValueError
         If the file holds a damaged line, or `flush_rows` is below 1.
     """
-    if flush_rows < 1:
-        raise ValueError(f"flush_rows={flush_rows}: give at least 1.")
-    spec = pool.spec.adapters[pool.spec.position(adapter)]
-    sha256 = spec.sha256  # reads the weights, so once
-    keys = {q.query_id: cell_key(q, sha256, pool.spec.base_model) for q in queries}
-    path = folder / f"answers-{adapter}.jsonl"
-    with locked(path):
-        cells = _read_cells(path, keys)
-        if on_rows:
-            on_rows(len(cells))
-        todo = [q for q in queries if q.query_id not in cells]
-        todo.sort(key=lambda q: (q.form, len(q.text)))
-        for start in range(0, len(todo), flush_rows):
-            part = todo[start : start + flush_rows]
-            answers = pool.generate(
-                adapter,
-                [q.text for q in part],
-                forms=[q.form for q in part],
-                batch_size=batch_size,
-            )
-            fresh = [_cell(keys[q.query_id], q, a) for q, a in zip(part, answers, strict=True)]
-            append_lines(path, map(asdict, fresh))
-            cells.update({cell.query_id: cell for cell in fresh})
-            if on_rows:
-                on_rows(len(fresh))
-    return cells
+    work = Answering(lambda: pool, batch_size)
+    try:
+        return collect_all(
+            pool.spec,
+            [adapter],
+            queries,
+            work=work,
+            executor=InProcess(),
+            folder=folder,
+            flush_rows=flush_rows,
+            on_rows=on_rows,
+        )[adapter]
+    except PartsFailed as error:
+        raise error.failures[0].error from error
+
+
+def collect_all(
+    spec: Any,
+    adapters: Sequence[str],
+    queries: Sequence[Query],
+    *,
+    work: Work[Part, Answered],
+    executor: Executor,
+    folder: Path,
+    flush_rows: int = 128,
+    on_rows: Tick | None = None,
+) -> dict[str, dict[str, Cell]]:
+    """Let adapters answer every query that their files do not hold yet, wherever that is done.
+
+    Parameters
+    ----------
+    spec
+        The pool's `PoolSpec`.
+    adapters
+        Names of the pool; their answers are collected in one go, and their files locked as long.
+    queries
+        N queries.
+    work, executor, folder, flush_rows, on_rows
+        See `routing_gym.envs.collection_parts.collect_parts`, also for what is raised.
+
+    Returns
+    -------
+    dict
+        Adapter -> query id -> `Cell`, for every adapter and query.
+    """
+    keys = {}
+    for name in adapters:
+        sha256 = spec.adapters[spec.position(name)].sha256  # reads the weights, so once
+        keys[name] = {q.query_id: cell_key(q, sha256, spec.base_model) for q in queries}
+    return collect_parts(
+        queries,
+        keys,
+        work=work,
+        executor=executor,
+        folder=folder,
+        flush_rows=flush_rows,
+        on_rows=on_rows,
+    )
 
 
 def assemble(
@@ -129,8 +150,8 @@ def assemble(
     *,
     pool: Any,
     evaluator: SelfEvaluator,
-    likelihoods: np.ndarray,
-    p_true: np.ndarray,
+    likelihoods: np.ndarray | None,
+    p_true: np.ndarray | None,
     encode: Callable[[Sequence[str]], np.ndarray],
     encoder: str,
     generation: dict[str, Any],
@@ -151,7 +172,8 @@ def assemble(
     evaluator
         Scores the answers without their references.
     likelihoods, p_true
-        float64 (N, K), from `collect_judgements`, adapters in the pool's order.
+        float64 (N, K), from `collect_judgements`, adapters in the pool's order; None where nobody
+        judged, and the evaluator has no metric of that.
     encode
         See `Encoder.encode`.
     encoder
@@ -170,17 +192,17 @@ def assemble(
     grid = [[present(own[name], q, name) for name in pool.names] for q in queries]  # (N, K)
     flat = [(q, c) for q, row in zip(queries, grid, strict=True) for c in row]
     answers = answers_of(queries, own, likelihoods=likelihoods, p_true=p_true)
-    scores = score_in_parts(evaluator, answers, on_rows=on_rows) | _verdicts(flat)
+    scores = score_in_parts(evaluator, answers, on_rows=on_rows) | verdicts(flat)
     measured = ("prompt_tokens", "completion_tokens", "seconds", "finished")
     return OutcomeTable(
         **{name: np.array([getattr(q, name) for q in queries]) for name in QUERY_DTYPES},
         **{name: _column(grid, name) for name in measured},
-        scores={name: values.reshape(likelihoods.shape) for name, values in scores.items()},
+        scores={name: v.reshape(len(queries), len(own)) for name, v in scores.items()},
         responses=np.array([[c.response for c in row] for row in grid], dtype=object),
         embeddings=encode([q.text for q in queries]),
         manifest=Manifest(
             adapters=tuple(
-                AdapterRecord(a.name, a.sha256 if a.path else "") for a in pool.adapters
+                AdapterRecord(a.name, "" if a.is_base else a.sha256) for a in pool.adapters
             ),
             metrics=metric_records(evaluator) | _truths(),
             base_model=pool.base_model,
@@ -193,13 +215,13 @@ def assemble(
     )
 
 
-def _verdicts(answers: Sequence[tuple[Query, Cell]]) -> dict[str, np.ndarray]:
-    """Verify answers: accuracy and strict accuracy, float64 (n,)."""
+def verdicts(answers: Sequence[tuple[Query, Cell]]) -> dict[str, np.ndarray]:
+    """Verify n answers: accuracy and strict accuracy, float64 (n,)."""
     with ThreadPoolExecutor() as workers:  # code is run in processes of its own
-        verdicts = list(workers.map(lambda pair: verify(pair[0], pair[1].response), answers))
+        found = list(workers.map(lambda pair: verify(pair[0], pair[1].response), answers))
     return {
-        "accuracy": np.array([verdict.accuracy for verdict in verdicts]),
-        "accuracy_strict": np.array([verdict.strict for verdict in verdicts]),
+        "accuracy": np.array([verdict.accuracy for verdict in found]),
+        "accuracy_strict": np.array([verdict.strict for verdict in found]),
     }
 
 
@@ -212,28 +234,3 @@ def _truths() -> dict[str, MetricRecord]:
 def _column(grid: list[list[Cell]], name: str) -> np.ndarray:
     """Read one field of every cell, (N, K)."""
     return np.array([[getattr(cell, name) for cell in row] for row in grid])
-
-
-def _cell(key: str, query: Query, answer: Completion) -> Cell:
-    """Make a cell of a completion."""
-    return Cell(
-        key=key,
-        query_id=query.query_id,
-        response=answer.text,
-        prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.completion_tokens,
-        seconds=round(answer.seconds, 5),
-        finished=answer.finished,
-        token_log_probs=rounded(answer.token_log_probs) or None,
-        token_entropies=rounded(answer.token_entropies) or None,
-    )
-
-
-def _read_cells(path: Path, keys: dict[str, str]) -> dict[str, Cell]:
-    """Read the cells of this pool and these queries."""
-    lines = whole_lines(path)
-    try:
-        cells = [Cell(**line) for line in lines]
-    except TypeError as error:
-        raise damaged(path, error) from error
-    return {cell.query_id: cell for cell in cells if keys.get(cell.query_id) == cell.key}

@@ -22,6 +22,7 @@ LAYOUTS: dict[str, str] = {
     "routerbench": "routing_gym.envs.layouts:read_routerbench",
     "llmrouter": "routing_gym.envs.layouts:read_llmrouter",
 }
+"""Layout name -> function that reads it."""
 CONTAMINATED = "contaminated_prompts.jsonl"
 _RESPONSE, _COST = "_response", "|total_cost"
 

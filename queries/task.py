@@ -107,11 +107,36 @@ class Task(ABC):
             The only source of chance.
         """
         draw = self.draw(complexity, rng)
-        phrasing = pick(rng, self.phrasings).format(**draw.slots)
-        ending = pick(rng, self.endings or ENDINGS[self.form])
-        text = f"{phrasing} {ending}"
+        phrasing = pick(rng, self.phrasings)
+        ending = pick(rng, self.known_endings)
+        return self.ask(draw, complexity=complexity, phrasing=phrasing, ending=ending)
+
+    @property
+    def known_endings(self) -> tuple[str, ...]:
+        """The sentences that ask for the form: the task's own, or those of its form."""
+        return self.endings or ENDINGS[self.form]
+
+    def ask(self, draw: Draw, *, complexity: int, phrasing: str, ending: str) -> Example:
+        """Put a draw into words.
+
+        Parameters
+        ----------
+        draw
+            What is asked.
+        complexity
+            The complexity that it was drawn at.
+        phrasing
+            Format string over the draw's slots: one of `phrasings`, or another with the same slots.
+        ending
+            The sentence that asks for the form.
+        """
+        text = f"{phrasing.format(**draw.slots)} {ending}"
+        return Example(self.query(text, draw, complexity=complexity), draw.target)
+
+    def query(self, text: str, draw: Draw, *, complexity: int) -> Query:
+        """Make the record of a text that asks for a draw."""
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-        query = Query(
+        return Query(
             query_id=f"{self.name}-{digest}",
             text=text,
             domain=self.domain,
@@ -121,7 +146,6 @@ class Task(ABC):
             form_size=draw.form_size,
             reference=json.dumps(draw.reference),
         )
-        return Example(query, draw.target)
 
     def verify(self, query: Query, response: str) -> Verdict:
         """Score a response against the query's reference.

@@ -204,6 +204,7 @@ CALIBRATIONS: dict[str, type[TemperatureScaling] | type[IsotonicCalibration]] = 
     "temperature": TemperatureScaling,
     "isotonic": IsotonicCalibration,
 }
+"""Method -> class."""
 
 
 def calibration_from_json(record: Mapping[str, Any]) -> TemperatureScaling | IsotonicCalibration:

@@ -161,6 +161,7 @@ FORMS: dict[str, Callable[[Answer], float]] = {
     "date": date_form,
     "record": record_form,
 }
+"""Form of an answer -> how well a response keeps it, in [0, 1]."""
 
 
 def list_items(response: str) -> list[str]:

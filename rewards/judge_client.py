@@ -7,19 +7,15 @@ leaves this module, not even as the context of another.
 
 from __future__ import annotations
 
-import email.utils
-import math
-import random
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from routing_gym.adapters.http_retry import CallError, parse_retry_after, patient
 from routing_gym.rewards.judge_cost import Tokens
 from routing_gym.rewards.judge_errors import (
-    CallError,
     FormatRefusedError,
     JudgeError,
     KeyRefusedError,
@@ -138,24 +134,9 @@ class ChatClient:
 
         Both have an upper bound, `longest_wait`.
         """
-        tenacity = _tenacity()
-        backoff = tenacity.wait_exponential_jitter(max=self._settings.longest_wait)
-
-        def wait(state: Any) -> float:
-            error = state.outcome.exception() if state.outcome else None
-            asked = getattr(error, "retry_after", None)
-            if asked is None:
-                return float(backoff(state))
-            # Not all threads at once, and never earlier than asked.
-            return float(asked) + random.uniform(0.0, 0.25)
-
-        return tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self._settings.attempts),
-            wait=wait,
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, CallError) and e.again),
-            sleep=self._sleep,
-            reraise=True,
-        )
+        _tenacity()  # its absence is told as the judge's
+        settings = self._settings
+        return patient(settings.attempts, longest_wait=settings.longest_wait, sleep=self._sleep)
 
     def _send(self, messages: Sequence[Mapping[str, str]], form: dict[str, Any]) -> Reply:
         """Send one request once."""
@@ -242,26 +223,6 @@ def response_format(kind: str, *, schema: Mapping[str, Any], name: str) -> dict[
         return {"response_format": {"type": "json_object"}}
     strict = {"name": name, "strict": True, "schema": dict(schema)}
     return {"response_format": {"type": "json_schema", "json_schema": strict}}
-
-
-def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait, from its headers; None if it does not say.
-
-    Knows ``retry-after-ms``, and ``retry-after`` in seconds or as a date (RFC 9110, 10.2.3).
-    """
-    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        text = headers.get(name, "")
-        try:
-            seconds = float(text) * unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    try:
-        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
-        return max(0.0, date.timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _key_sentence(settings: JudgeSettings, status: int, *, sent: bool) -> str:

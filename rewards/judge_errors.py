@@ -6,6 +6,8 @@ trouble is outside of this program.
 
 from __future__ import annotations
 
+from routing_gym.adapters.http_retry import CallError
+
 
 class JudgeError(OSError):
     """The judge cannot go on."""
@@ -17,27 +19,6 @@ class KeyRefusedError(JudgeError):
 
 class BudgetError(JudgeError):
     """The budget does not allow another request."""
-
-
-class CallError(Exception):
-    """One request came to nothing.
-
-    Parameters
-    ----------
-    message
-        What happened.
-    again
-        Whether the same request may succeed later.
-    retry_after
-        Seconds that the server asks to wait, None if it does not say.
-    """
-
-    def __init__(
-        self, message: str, *, again: bool = False, retry_after: float | None = None
-    ) -> None:
-        super().__init__(message)
-        self.again = again
-        self.retry_after = retry_after
 
 
 class FormatRefusedError(CallError):

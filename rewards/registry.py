@@ -17,6 +17,7 @@ METRICS: dict[str, str] = {
     "tokens": "routing_gym.rewards.cost:Tokens",
     "seconds": "routing_gym.rewards.cost:Seconds",
 }
+"""Metric name -> class; the order is that of every report."""
 
 # These read every answer once more with the base model.
 EXPENSIVE: tuple[str, ...] = ("p_true", "base_likelihood")

@@ -20,6 +20,7 @@ UNCERTAINTIES: dict[str, str] = {
     "ensemble": "routing_gym.rewards.uncertainty:ensemble",
     "token_entropy": "routing_gym.rewards.uncertainty:token_entropy",
 }
+"""Method -> function that estimates the uncertainty."""
 NO_TOKENS = math.log(2)  # nats: an answer of no tokens is as uncertain as a coin
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from routing_gym.adapters.base_model import EMBEDDED
+from routing_gym.adapters.lora import ALL_LINEAR, ATTENTION
 from routing_gym.adapters.pool import AdapterPool
 from routing_gym.adapters.spec import BASE, AdapterSpec, PoolSpec
-from routing_gym.adapters.training import (
-    ALL_LINEAR,
-    ATTENTION,
-    AdapterTrainingConfig,
-    train_adapter,
-)
+from routing_gym.adapters.training import AdapterTrainingConfig, train_adapter
+from routing_gym.adapters.training_run import finished_measures
 from routing_gym.benchmark.provenance import provenance
 from routing_gym.benchmark.report import format_interval, markdown_table, write_report
 from routing_gym.benchmark.statistics import Interval, wilson_interval
@@ -117,12 +113,9 @@ def _train(
 ) -> dict[str, float]:
     """Train a variant, or read what an earlier run measured with the same settings."""
     training = AdapterTrainingConfig(seed=seed, **settings)
-    record = folder / "adapter" / "training.json"
-    if record.is_file():
-        content = json.loads(record.read_text(encoding="utf-8"))
-        same = content["config"] == json.loads(json.dumps(asdict(training)))
-        if same and content["examples"] == len(examples):
-            return dict(content["measures"])
+    measured = finished_measures(folder, method="sft", config=training, examples=examples)
+    if measured is not None:
+        return measured
     return train_adapter(examples, held_out, config=training, output=folder)
 
 

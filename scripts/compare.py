@@ -1,7 +1,7 @@
 """Compare agents on tables: equal tuning, many seeds, one look at the test split, one report.
 
 Tunes every agent over the same number of settings on validation, trains agents x rewards x seeds on
-the train split in parallel processes, judges each run once on the test split, and writes the
+the train split in local processes or on Ray, judges each run once on the test split, and writes the
 report. Finished runs are skipped, so that a killed comparison goes on where it stopped.
 """
 
@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ from routing_gym.benchmark.routing_study import RoutingReport, build_routing_rep
 from routing_gym.benchmark.runs import AgentSpec, RunRecord, Splits
 from routing_gym.benchmark.traces import COST
 from routing_gym.benchmark.trade_off import FixedArms
+from routing_gym.envs.executor import EXECUTORS, open_executor
 from routing_gym.envs.table import OutcomeTable
+from routing_gym.queries.registry import resolve
 from routing_gym.rewards.reward import DEFAULT_REWARD, PLAIN_WEIGHTS
 from routing_gym.scripts.command import run_command, save_resolved
 
@@ -90,8 +93,14 @@ class CompareConfig:
     shares
         Shares of the train queries that agents with full information are trained on once more, for
         their learning curves.
+    executor
+        Where runs are made: "local" processes, or "ray", which tunes with Ray Tune. What comes out
+        is the same.
     workers
-        Local processes; 0 is one per core.
+        Runs at once, each on one thread; 0 is one per core, on Ray of the whole cluster.
+    ray_address
+        Of the Ray cluster: "auto" for the one that runs on this machine, "ray://host:10001", or ""
+        to start one here for as long as the comparison takes.
     output
         Folder of the report.
     runs
@@ -120,7 +129,9 @@ class CompareConfig:
     search: dict[str, dict[str, Any]] = field(default_factory=dict)
     tuning_seeds: list[int] = field(default_factory=lambda: [1000])
     shares: list[float] = field(default_factory=list)
+    executor: str = "local"
     workers: int = 0
+    ray_address: str = ""
     output: Path = Path("results/routing")
     runs: Path = Path("runs/routing")
     pool: Path = Path("results/pool")
@@ -137,6 +148,7 @@ class CompareConfig:
             raise ValueError("tables is empty: name at least one table and its folder.")
         if not self.rewards:
             raise ValueError("rewards is empty: name at least one reward and its weights.")
+        resolve(EXECUTORS, self.executor, kind="executor")
         if self.workers < 0 or self.trials < 1:
             raise ValueError(
                 f"workers={self.workers}, trials={self.trials}: give at least 0 and 1."
@@ -149,7 +161,6 @@ class CompareConfig:
                         f"{where} has settings for {name!r}, which is neither among "
                         f"agents={self.agents} nor in names nor registered: correct its spelling."
                     )
-
         for label, names in self.trained_on.items():
             if label in self.agents and not set(names) & set(self.rewards):
                 raise ValueError(
@@ -198,7 +209,8 @@ def compare(config: CompareConfig) -> int:
     total = number_of_runs(specs, config.plan, rewards=list(rewards)) * len(tables)
     save_resolved(config, config.runs)
     failures, clock = 0, _Clock()
-    with tqdm(total=total, unit="run", disable=None) as bar:
+    where = open_executor(config.executor, workers=config.workers, ray_address=config.ray_address)
+    with closing(where), tqdm(total=total, unit="run", disable=None) as bar:
 
         def show(record: RunRecord, skipped: bool) -> None:
             clock.fresh = clock.fresh and not skipped
@@ -220,12 +232,12 @@ def compare(config: CompareConfig) -> int:
                     "rewards": rewards,
                     "code": source_hash("agents", "envs", "rewards", "adapters"),
                 },
-                workers=config.workers or os.cpu_count() or 1,
+                executor=where,
                 overwrite=config.overwrite,
                 on_record=show,
             )
             report = _report(config, table, comparison, splits[label])
-            failures += _write(config, table, report, label, clock)
+            failures += _write(config, table, report, label, (where.workers, clock))
     return 1 if failures else 0
 
 
@@ -299,7 +311,11 @@ def _report(
 
 
 def _write(
-    config: CompareConfig, table: OutcomeTable, report: RoutingReport, label: str, clock: _Clock
+    config: CompareConfig,
+    table: OutcomeTable,
+    report: RoutingReport,
+    label: str,
+    effort: tuple[int, _Clock],
 ) -> int:
     """Write one table's report and event files, print it; return the number of failed runs."""
     output = _below(config.output, label, config.tables)
@@ -310,8 +326,9 @@ def _write(
             f"trials: {config.trials} (seeds {', '.join(map(str, config.tuning_seeds))})",
             f"resamples: {config.resamples}",
             f"bootstrap seed: {config.bootstrap_seed}",
-            f"workers: {config.workers or os.cpu_count() or 1} on {os.cpu_count()} cores",
-            *clock.line(),
+            f"workers: {effort[0]} on {os.cpu_count()} cores"
+            + f" ({config.executor})" * (config.executor != "local"),
+            *effort[1].line(),
         ],
     )
     write_routing_report(report, output, command=command)

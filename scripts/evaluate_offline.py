@@ -231,23 +231,48 @@ def with_embeddings(log: DecisionLog, table: str) -> DecisionLog:
     if not table:
         return log
     loaded = OutcomeTable.load(table)
-    fingerprint = loaded.manifest.pool_fingerprint
-    log.check_pool(loaded.adapters, fingerprint, owner=f"table {table!r}")
-    hashes = (hashlib.sha256(str(text).encode()).hexdigest() for text in loaded.text)
-    position = {name: row for row, name in enumerate(hashes)}
-    position |= {str(name): row for row, name in enumerate(loaded.query_id)}
-    names = log.query_ids if log.query_ids is not None else np.full(len(log), "")
-    missing = [i for i, name in enumerate(names) if name not in position]
-    if missing:
-        raise ValueError(
-            f"decision {str(log.decision_ids[missing[0]])!r}: query_id "
-            f"{str(names[missing[0]])!r} is not in table {table!r}: log embeddings, or name the "
-            "table that the queries come from."
-        )
-    rows = np.array([position[name] for name in names])
+    rows = logged_rows(log, loaded, name=table)
     observations = np.asarray(loaded.embeddings[rows], dtype=np.float32)
     encoders = np.full(len(log), loaded.manifest.encoder)
     return dataclasses.replace(log, observations=observations, encoders=encoders)
+
+
+def logged_rows(log: DecisionLog, table: OutcomeTable, *, name: str) -> np.ndarray:
+    """Find every decision's query in a table, by its id or the hash of its text.
+
+    Parameters
+    ----------
+    log
+        The log.
+    table
+        The table that its queries come from.
+    name
+        Of the table, for messages.
+
+    Returns
+    -------
+    np.ndarray
+        int64 (N,), rows of the table.
+
+    Raises
+    ------
+    ValueError
+        If the table is of another pool, or a logged query is not in it.
+    """
+    fingerprint = table.manifest.pool_fingerprint
+    log.check_pool(table.adapters, fingerprint, owner=f"table {name!r}")
+    hashes = (hashlib.sha256(str(text).encode()).hexdigest() for text in table.text)
+    position = {digest: row for row, digest in enumerate(hashes)}
+    position |= {str(query): row for row, query in enumerate(table.query_id)}
+    names = log.query_ids if log.query_ids is not None else np.full(len(log), "")
+    missing = [i for i, query in enumerate(names) if query not in position]
+    if missing:
+        raise ValueError(
+            f"decision {str(log.decision_ids[missing[0]])!r}: query_id "
+            f"{str(names[missing[0]])!r} is not in table {name!r}: log embeddings, or name the "
+            "table that the queries come from."
+        )
+    return np.array([position[query] for query in names], dtype=np.int64)
 
 
 def target_probabilities(config: OfflineConfig, log: DecisionLog) -> dict[str, np.ndarray]:

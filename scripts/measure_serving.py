@@ -31,6 +31,7 @@ KNOWN: dict[str, str] = {
     "overload": "routing_gym.serving.trials:overload_trial",
     "api": "routing_gym.serving.trials:api_trial",
 }
+"""Trial name -> function that runs it."""
 SOURCES = ("adapters", "agents", "benchmark", "envs", "rewards", "serving", "deploy")
 PACKAGES = ("onnxruntime", "fastapi", "uvicorn", "sqlalchemy", "schemathesis", "locust")
 

@@ -29,6 +29,7 @@ CONTESTS: dict[str, str] = {
     "ppo": "routing_gym.benchmark.ppo_contest:ppo_contest",
     "tables": "routing_gym.benchmark.table_contest:table_contest",
 }
+"""Contest name -> function that runs it."""
 
 
 @dataclass(frozen=True)

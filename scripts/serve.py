@@ -17,6 +17,8 @@ from routing_gym.scripts.command import run_command
 from routing_gym.serving.settings import ServeConfig
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from routing_gym.serving.backend import Backend
     from routing_gym.serving.bundle import PolicyBundle
     from routing_gym.serving.self_evaluation import RewardEstimator
@@ -28,11 +30,54 @@ _INSTALL = "pip install routing-gym[serve]"
 def serve(config: ServeConfig) -> None:
     """Load, wire and run until a stop signal."""
     try:
-        from routing_gym.serving.app import create_app
-        from routing_gym.serving.decision_log import DecisionStore
         from routing_gym.serving.process import run
     except ImportError as error:
-        raise ImportError(f"{error.name} is not installed: {_INSTALL}.") from error
+        raise _missing(error) from error
+    app = make_app(config)
+    services, evaluator = app.state.services, app.state.evaluator
+    policies = ", ".join(f"{name} {bundle.version}" for name, bundle in services.bundles.items())
+
+    def announce(url: str) -> None:
+        page = f", page {url}/demo" if config.demo else ""
+        print(f"listening: policies {policies}{page}; API at {url}", flush=True)
+        if evaluator is not None:
+            evaluator.warn()
+
+    if not (config.host.startswith("127.") or config.host in ("localhost", "::1")):
+        if not services.auth.enabled:
+            print(
+                f"warning: whoever reaches {config.host} may use this server; give keys with "
+                f"--keys_file or ${config.keys_env}.",
+                flush=True,
+            )
+    run(app, config, on_started=announce)
+
+
+def make_app(config: ServeConfig) -> FastAPI:
+    """Load the policies and wire the application, without starting anything.
+
+    Parameters
+    ----------
+    config
+        The settings.
+
+    Returns
+    -------
+    FastAPI
+        The application; ``app.state.evaluator`` is what scores answers, or None.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a setting, a bundle or the pool does not fit.
+    ImportError
+        If an extra that is asked for is not installed.
+    """
+    try:
+        from routing_gym.serving.app import create_app
+        from routing_gym.serving.decision_log import DecisionStore
+    except ImportError as error:
+        raise _missing(error) from error
     bundles = load_bundles(config)
     evaluator = make_evaluator(config, bundles)
     app = create_app(
@@ -42,26 +87,17 @@ def serve(config: ServeConfig) -> None:
         store=DecisionStore(config.log_url),
         evaluator=evaluator,
     )
+    app.state.evaluator = evaluator
     if config.demo:
         from routing_gym.serving.demo import mount_demo
 
-        mount_demo(app, evaluator=evaluator, ask_key=app.state.services.auth.enabled)
-    policies = ", ".join(f"{name} {bundle.version}" for name, bundle in bundles.items())
-
-    def announce(url: str) -> None:
-        page = f", page {url}/demo" if config.demo else ""
-        print(f"listening: policies {policies}{page}; API at {url}", flush=True)
-        if evaluator is not None:
-            evaluator.warn()
-
-    if not (config.host.startswith("127.") or config.host in ("localhost", "::1")):
-        if not app.state.services.auth.enabled:
-            print(
-                f"warning: whoever reaches {config.host} may use this server; give keys with "
-                f"--keys_file or ${config.keys_env}.",
-                flush=True,
-            )
-    run(app, config, on_started=announce)
+        mount_demo(
+            app,
+            evaluator=evaluator,
+            ask_key=app.state.services.auth.enabled,
+            frames=config.demo_frames,
+        )
+    return app
 
 
 def load_bundles(config: ServeConfig) -> dict[str, PolicyBundle]:
@@ -149,6 +185,11 @@ def make_evaluator(
         if config.evaluated_share:
             raise
         return None  # the page works without scores, too
+
+
+def _missing(error: ImportError) -> ImportError:
+    """Say what to install."""
+    return ImportError(f"{error.name} is not installed: {_INSTALL}.")
 
 
 def _timeouts(config: ServeConfig) -> Timeouts:

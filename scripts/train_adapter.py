@@ -1,4 +1,4 @@
-"""Train one QLoRA adapter on the tasks of its domain."""
+"""Train one QLoRA adapter on the tasks of its domain: on right answers, or on its own (GRPO)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from routing_gym.adapters.base_model import EMBEDDED, load_tokenizer
-from routing_gym.adapters.training import ALL_LINEAR, AdapterTrainingConfig, train_adapter
+from routing_gym.adapters.grpo import GRPOSettings, train_grpo
+from routing_gym.adapters.lora import ALL_LINEAR
+from routing_gym.adapters.training import AdapterTrainingConfig, train_adapter
 from routing_gym.queries.dataset import make_examples, make_queries, tasks_of
 from routing_gym.scripts.command import run_command, save_resolved
 
@@ -22,6 +25,9 @@ class Config:
     ----------
     adapter
         Name of the adapter, and the domain whose tasks it is trained on.
+    method
+        sft shows the adapter right answers; grpo lets it answer each query several times and
+        rewards what the task's verifier finds right, which only helps where some answers are.
     tasks
         Tasks to train on, in turn; empty takes all of the adapter's domain, a name that stands
         twice is drawn twice as often.
@@ -52,11 +58,25 @@ class Config:
     targets
         Linear layers that get an adapter.
     learning_rate
-        Peak learning rate; linear warm-up, then cosine to zero.
+        Peak learning rate of sft; linear warm-up, then cosine to zero.
+    grpo_learning_rate
+        The same of grpo.
     warmup_share
         Share of the updates that warm up.
     batch_size
-        Examples per pass.
+        Examples per pass of sft.
+    prompts
+        Queries per update of grpo.
+    generations
+        Answers that grpo draws to each.
+    max_tokens
+        Tokens of such an answer at most; the form of answer may set a lower bound.
+    temperature
+        At which they are drawn.
+    loss
+        How grpo averages over tokens: grpo, bnpo, dr_grpo or dapo.
+    form_weight
+        Added to grpo's reward of a right answer that is nothing but the asked form.
     accumulation
         Passes per update.
     checkpoint_steps
@@ -68,6 +88,7 @@ class Config:
     """
 
     adapter: str = "reasoning"
+    method: Literal["sft", "grpo"] = "sft"
     tasks: list[str] = field(default_factory=list)
     examples: int = 2400
     held_out: int = 160
@@ -83,8 +104,15 @@ class Config:
     dropout: float = 0.0
     targets: list[str] = field(default_factory=lambda: list(ALL_LINEAR))
     learning_rate: float = 1.5e-3
+    grpo_learning_rate: float = 5e-4
     warmup_share: float = 0.05
     batch_size: int = 16
+    prompts: int = 8
+    generations: int = 8
+    max_tokens: int = 32
+    temperature: float = 1.0
+    loss: str = "dapo"
+    form_weight: float = 0.0
     accumulation: int = 1
     checkpoint_steps: int = 8
     resume: bool = True
@@ -104,30 +132,46 @@ def train(config: Config) -> None:
     examples = make_examples(
         tasks, config.examples + config.held_out, seed=config.seed, forbidden=forbidden
     )
+    settings = training_settings(config)
     save_resolved(config, output)
     print(f"{config.adapter}: {config.examples} examples of {', '.join(tasks)} -> {output}")
-    measures = train_adapter(
-        examples[: config.examples],
-        examples[config.examples :],
-        config=AdapterTrainingConfig(
-            base_model=config.base_model,
-            nf4=config.nf4,
-            rank=config.rank,
-            alpha=config.alpha,
-            dropout=config.dropout,
-            targets=tuple(config.targets),
-            learning_rate=config.learning_rate,
-            warmup_share=config.warmup_share,
-            batch_size=config.batch_size,
-            accumulation=config.accumulation,
-            checkpoint_steps=config.checkpoint_steps,
-            seed=config.seed,
-            start_from=None if config.start_from is None else str(config.start_from),
-        ),
-        output=output,
-        resume=config.resume,
-    )
+    drawn = (examples[: config.examples], examples[config.examples :])
+    if isinstance(settings, GRPOSettings):
+        measures = train_grpo(*drawn, config=settings, output=output, resume=config.resume)
+    else:
+        measures = train_adapter(*drawn, config=settings, output=output, resume=config.resume)
     print(json.dumps(measures, indent=1))
+
+
+def training_settings(config: Config) -> AdapterTrainingConfig | GRPOSettings:
+    """Take the chosen method's settings out of the command's."""
+    shared: dict[str, Any] = {
+        "base_model": config.base_model,
+        "nf4": config.nf4,
+        "rank": config.rank,
+        "alpha": config.alpha,
+        "dropout": config.dropout,
+        "targets": tuple(config.targets),
+        "warmup_share": config.warmup_share,
+        "accumulation": config.accumulation,
+        "checkpoint_steps": config.checkpoint_steps,
+        "seed": config.seed,
+        "start_from": None if config.start_from is None else str(config.start_from),
+    }
+    if config.method == "sft":
+        return AdapterTrainingConfig(
+            **shared, learning_rate=config.learning_rate, batch_size=config.batch_size
+        )
+    return GRPOSettings(
+        **shared,
+        learning_rate=config.grpo_learning_rate,
+        prompts=config.prompts,
+        generations=config.generations,
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+        loss=config.loss,
+        form_weight=config.form_weight,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

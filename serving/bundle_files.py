@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from routing_gym.adapters.folder import replaced_folder
+from routing_gym.adapters.hub_layout import Layout
 from routing_gym.serving.bundle_manifest import MANIFEST_FILE, BundleManifest, FileRecord
 
 POLICY_FILE, CARD_FILE = "policy.onnx", "MODEL_CARD.md"
@@ -162,54 +162,40 @@ def write_bundle(
     ValueError
         If the folder holds anything else.
     """
-    check_replaceable(folder)
+    BUNDLE.check_replaceable(folder)
     records = {
         name: FileRecord(hashlib.sha256(content).hexdigest(), len(content))
         for name, content in sorted(files.items())
     }
     manifest = replace(manifest, files=records)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, content in files.items():
-        (partial / name).write_bytes(content)
-    (partial / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with replaced_folder(folder) as draft:
+        for name, content in files.items():
+            (draft / name).write_bytes(content)
+        (draft / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
-def is_replaceable(folder: Path) -> bool:
-    """Whether writing over the folder destroys nothing but a bundle."""
-    if not folder.is_dir():
-        return False
-    entries = list(folder.iterdir())
-    if not entries:
-        return True
-    try:
-        known = {MANIFEST_FILE, *read_manifest(folder).files}
-    except (FileNotFoundError, ValueError):
-        return False
-    return all(entry.name in known and entry.is_file() for entry in entries)
+def verify_bundle(folder: Path) -> BundleManifest:
+    """Verify a bundle's files.
 
-
-def check_replaceable(folder: Path) -> None:
-    """Refuse to write over a folder that holds more than a bundle.
+    Returns
+    -------
+    BundleManifest
+        Of the bundle.
 
     Raises
     ------
-    ValueError
-        If it does.
+    FileNotFoundError, ValueError
+        If the folder holds no intact bundle.
     """
-    if folder.exists() and not is_replaceable(folder):
-        raise ValueError(
-            f"{folder} holds other files than those that a bundle's manifest names: give the "
-            "bundle a folder of its own."
-        )
+    manifest = read_manifest(folder)
+    read_files(folder, manifest)
+    return manifest
+
+
+BUNDLE: Layout[BundleManifest] = Layout(
+    "bundle", "model", lambda folder: read_manifest(folder).files, verify_bundle
+)
 
 
 def _read(file: Path, record: FileRecord, *, verify: bool) -> bytes:

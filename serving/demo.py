@@ -38,6 +38,7 @@ def mount_demo(
     examples: Sequence[str] = EXAMPLES,
     limit: int = 1 << 20,
     path: str = PATH,
+    frames: Sequence[str] = (),
 ) -> FastAPI:
     """Add the page to a server.
 
@@ -56,6 +57,8 @@ def mount_demo(
         Most bytes that the page's browser may send at once.
     path
         Where the page is.
+    frames
+        Origins whose pages may show this one in a frame.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def mount_demo(
         app,
         build_page(talk, ask_key=ask_key, examples=examples),
         path,
-        app_kwargs={"middleware": [Middleware(DemoDoor, limit=limit)]},
+        app_kwargs={"middleware": [Middleware(DemoDoor, limit=limit, frames=frames)]},
         theme=theme,
         css=CSS,
         footer_links=[],

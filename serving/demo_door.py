@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from starlette.responses import PlainTextResponse
@@ -13,10 +14,6 @@ _CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; worker-src 'self' blob:; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "connect-src 'self'; object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
-)
-_HEADERS = (
-    (b"content-security-policy", _CONTENT_POLICY.encode()),
-    (b"referrer-policy", b"no-referrer"),
 )
 _POSTED = tuple(
     f"/gradio_api/{event}" for event in ("queue/join", "run/predict", "cancel", "reset")
@@ -40,11 +37,17 @@ class DemoDoor:
         The application that serves the page.
     limit
         Most bytes of a body.
+    frames
+        Origins whose pages may show this one in a frame.
     """
 
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, frames: Sequence[str] = ()) -> None:
         self._app = app
         self._limit = limit
+        self._headers = (
+            (b"content-security-policy", " ".join((_CONTENT_POLICY, *frames)).encode()),
+            (b"referrer-policy", b"no-referrer"),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve or refuse a request; lifespans pass."""
@@ -55,7 +58,7 @@ class DemoDoor:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                message["headers"] = [*message.get("headers", ()), *self._headers]
             await send(message)
 
         await (refusal or self._app)(scope, receive, send_with_headers)

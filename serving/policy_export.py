@@ -21,10 +21,10 @@ from routing_gym.benchmark.runs import Splits
 from routing_gym.envs.data import RoutingData
 from routing_gym.serving.bundle import PolicyBundle
 from routing_gym.serving.bundle_files import (
+    BUNDLE,
     CARD_FILE,
     POLICY_FILE,
     Golden,
-    check_replaceable,
     write_bundle,
 )
 from routing_gym.serving.bundle_manifest import (
@@ -141,7 +141,7 @@ def export_bundle(
         original on any test query, or the folder holds anything else. Nothing is written then.
     """
     options, folder = options or ExportOptions(), Path(folder)
-    check_replaceable(folder)
+    BUNDLE.check_replaceable(folder)
     verified = _verify(source, options.precision)
     encoder = BundleEncoder(verified.encoder.record, verified.encoder.files)
     held_out = encoder.encode(source.texts["validation"])

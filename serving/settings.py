@@ -13,6 +13,7 @@ from routing_gym.serving.exploration import Exploration
 
 ROUTER = "router"
 _POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.*-]+(:\d+)?")
 _POSITIVE_SECONDS = (
     "decision_timeout",
     "first_token_timeout",
@@ -144,6 +145,8 @@ class ServeConfig:
         Decisions after which an old one counts half in the drift metrics.
     demo
         Whether to add the web page at /demo.
+    demo_frames
+        Origins whose pages may show it in a frame, such as https://huggingface.co.
     log_level
         Least severe events that are written to stderr.
 
@@ -200,6 +203,7 @@ class ServeConfig:
     self_evaluation_queue: int = 64
     drift_half_life: int = 500
     demo: bool = False
+    demo_frames: tuple[str, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def __post_init__(self) -> None:
@@ -232,6 +236,13 @@ class ServeConfig:
         )
         _require(self.seed is None or self.seed >= 0, "seed", self.seed, "null, or at least 0")
         _require(bool(self.host), "host", self.host, "an address, 127.0.0.1 for this machine only")
+        for origin in self.demo_frames:
+            _require(
+                bool(_ORIGIN.fullmatch(origin)),
+                "demo_frames",
+                origin,
+                "origins such as https://huggingface.co, without a path",
+            )
         for name in self.bundles:
             _require(
                 bool(_POLICY_NAME.fullmatch(name)),

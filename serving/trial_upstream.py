@@ -74,6 +74,8 @@ class Upstream:
         Request id -> the bytes of a finished stream.
     """
 
+    paths: tuple[str, ...] = ("/v1/chat/completions",)
+
     def __init__(
         self,
         models: Sequence[str] = ("one", "two"),
@@ -154,7 +156,7 @@ class Upstream:
         if (method, path) == ("GET", "/v1/models"):
             await self._json(writer, 200, {"object": "list", "data": self._listed()})
             return False
-        if (method, path) != ("POST", "/v1/chat/completions"):
+        if method != "POST" or path not in self.paths:
             await self._json(writer, 404, error(f"no such path {path}"))
             return False
         self.seen.append(Seen(path, headers, json.loads(raw)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
+from routing_gym.adapters.http_server import check_url, root_of
 from routing_gym.adapters.spec import BASE
 from routing_gym.serving.backend import BackendError
 from routing_gym.serving.timeouts import Timeouts
@@ -54,16 +54,14 @@ class UpstreamSettings:
     ask_usage: bool = True
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"url={self.url!r}: give http:// or https://, a host and a port.")
+        check_url(self.url)
         if self.concurrency < 1:
             raise ValueError(f"concurrency={self.concurrency}: give at least 1.")
 
     @property
     def root(self) -> str:
         """The URL that ends in ``/v1``."""
-        return self.url.rstrip("/").removesuffix("/v1") + "/v1"
+        return root_of(self.url)
 
     def read_key(self) -> str:
         """Read the key from its environment variable.

@@ -113,7 +113,10 @@ def test_missing_files_name_the_command_that_makes_them(tmp_path: Path, file: st
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("adaptors: {}\n", r"unknown keys \['adaptors'\]; known are \['adapters', 'base_model'\]"),
+        (
+            "adaptors: {}\n",
+            r"unknown keys \['adaptors'\]; known are \['adapters', 'base_model', 'server'\]",
+        ),
         ("- base\n", "pool.yaml: unknown keys"),
         ("", "pool.yaml: unknown keys"),
         ("base_model: m\n", "`adapters` must map names to folders"),

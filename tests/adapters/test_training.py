@@ -13,10 +13,10 @@ import torch
 from routing_gym.adapters import training
 from routing_gym.adapters.base_model import load_base_model, load_tokenizer
 from routing_gym.adapters.generation import generate
+from routing_gym.adapters.lora import ALL_LINEAR
 from routing_gym.adapters.prompt import render_prompt
 from routing_gym.adapters.spec import WEIGHTS_FILE
 from routing_gym.adapters.training import (
-    ALL_LINEAR,
     AdapterTrainingConfig,
     response_loss,
     train_adapter,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from routing_gym.adapters.training import ALL_LINEAR
+from routing_gym.adapters.lora import ALL_LINEAR
 from routing_gym.queries.query import Example, Query
 
 ARCHITECTURES = ("llama", "phi3", "mistral")
@@ -89,7 +89,7 @@ def save_tiny_adapter(
     from peft import LoraConfig, get_peft_model
 
     from routing_gym.adapters.base_model import load_base_model
-    from routing_gym.adapters.training import save_half_precision
+    from routing_gym.adapters.lora import save_half_precision
 
     config = LoraConfig(
         r=2, lora_alpha=4, target_modules=list(targets), task_type="CAUSAL_LM", lora_dropout=0.0

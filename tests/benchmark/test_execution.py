@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import pytest
 
 from routing_gym.agents.best_single import BestSingleAgent
 from routing_gym.agents.random import RandomAgent
-from routing_gym.benchmark import execution
 from routing_gym.benchmark.execution import Job, run_job, run_jobs
 from routing_gym.benchmark.runs import AgentSpec, RunRecord, Splits, read_record
 from routing_gym.benchmark.traces import frontier, learning_curve
+from routing_gym.envs.executor import Done, Failure, Item, Worker, WorkerDied
 from tests.agents.problems import by_hand
 from tests.synthetic import identity_table
 
@@ -161,7 +160,7 @@ def test_what_only_validation_may_see_has_no_decisions(splits: Splits, tmp_path:
 
 
 def test_a_failed_run_is_a_record(splits: Splits, tmp_path: Path) -> None:
-    record = run_job(job(tmp_path, f"{__name__}:BrokenAgent"), splits)
+    (record,) = run_jobs([job(tmp_path, f"{__name__}:BrokenAgent")], {"r": splits})
     assert not record.finished
     assert record.error == "RuntimeError: the reward went away"
     assert "Traceback" in record.details
@@ -213,28 +212,48 @@ def test_parallel_runs_are_the_same_runs_and_can_be_stopped(splits: Splits, tmp_
     assert not slow[-1].path.exists()  # what had not begun is not begun
 
 
-def test_a_dead_process_costs_its_own_job_alone(
-    splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pools: list[list[int]] = []
+@dataclass
+class Dying:
+    """An executor whose workers die over some seeds."""
 
-    def pool(waiting: Any, data: Any, workers: int) -> Iterator[Any]:
-        """Stand in for two processes: seeds 3 and 4 kill theirs, and with it the pool."""
-        pools.append([each.seed for _, each in waiting])
-        deadly = [place for place, (_, each) in enumerate(waiting) if each.seed in (3, 4)]
-        first = deadly[0] if deadly else len(waiting)
-        for place, (index, each) in reversed([*enumerate(waiting)]):
-            done = place < first - 1 or not deadly  # its neighbour is under way when one dies
-            yield index, each, run_job(each, data["r"]) if done else BrokenProcessPool("died")
+    seeds: tuple[int, ...]
+    workers: int = 2
+    swept: list[str] = field(default_factory=list)
 
-    monkeypatch.setattr(execution, "_in_pool", pool)
-    jobs = [job(tmp_path, "random", seed=seed) for seed in range(8)]
+    def map(self, work: Any, items: Sequence[Item[Job]]) -> Iterator[Done[Job, Any]]:
+        for item in reversed(items):
+            if item.content.seed in self.seeds:
+                yield Done(item, failure=Failure(WorkerDied("died")))
+            else:
+                yield Done(item, *Worker(work)(item.content))
+
+    def sweep(self, work: Any, items: Sequence[Item[Job]], *, metric: str) -> Iterator[Any]:
+        self.swept.append(metric)
+        return self.map(work, items)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+def test_a_dead_worker_costs_its_own_job_alone(splits: Splits, tmp_path: Path) -> None:
+    jobs = [job(tmp_path, "random", seed=seed) for seed in range(6)]
     seen: list[int] = []
     records = run_jobs(
-        jobs, {"r": splits}, workers=2, on_record=lambda run, _: seen.append(run.seed)
+        jobs,
+        {"r": splits},
+        executor=Dying((3, 4)),
+        on_record=lambda run, _: seen.append(run.seed),
     )
+    assert [record.seed for record in records] == list(range(6))
     assert [record.seed for record in records if not record.finished] == [3, 4]
-    assert records[3].error == "BrokenProcessPool: died"
-    assert sorted(seen) == list(range(8))
-    assert pools == [list(range(8)), [2], [3], [4, 5, 6, 7], [4], [5], [6, 7]]
+    assert records[3].error == "WorkerDied: died"
+    assert seen == list(reversed(range(6)))
     assert '"failed"' in jobs[3].path.read_text()
+    again = run_jobs(jobs, {"r": splits}, executor=Dying(()))  # only what failed is tried again
+    assert all(record.finished for record in again)
+
+
+def test_trials_are_a_sweep(splits: Splits, tmp_path: Path) -> None:
+    executor = Dying(())
+    run_jobs([job(tmp_path)], {"r": splits}, executor=executor, tuning=True)
+    assert executor.swept == ["validation_reward"]

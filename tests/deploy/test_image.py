@@ -27,11 +27,17 @@ from routing_gym.serving.settings import ServeConfig
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text("utf-8")
-STEPS = [
-    re.split(r"\s+", step.strip(), maxsplit=1)
-    for step in re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", DOCKERFILE)).splitlines()
-    if step.strip()
-]
+
+
+def parse(dockerfile: str) -> list[list[str]]:
+    """Split a Dockerfile into its steps: instruction and the rest."""
+    text = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", dockerfile))
+    return [
+        re.split(r"\s+", step.strip(), maxsplit=1) for step in text.splitlines() if step.strip()
+    ]
+
+
+STEPS = parse(DOCKERFILE)
 FINAL = STEPS[max(i for i, step in enumerate(STEPS) if step[0] == "FROM") :]
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
 ROUTER = COMPOSE["services"]["router"]

@@ -257,7 +257,7 @@ def test_a_process_that_dies_is_a_failed_run(table: Path, tmp_path: Path, capsys
     names = json.dumps({"dying": f"{__name__}:DyingAgent"})
     more = ["--names", names, "--workers", "2", "--seeds", "[0]", "--rewards", '{"accuracy": {}}']
     assert run(table, tmp_path, *more, agents=["dying"]) == 1
-    assert "failed: dying / accuracy / seed 0: BrokenProcessPool: " in capsys.readouterr().err
+    assert "failed: dying / accuracy / seed 0: WorkerDied: " in capsys.readouterr().err
     status = {run["agent"]: run["status"] for run in rows(tmp_path / "routing" / "runs.csv")}
     assert status == {"dying": "failed"}
 

@@ -62,9 +62,19 @@ def test_a_run(config_file: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(["--config", str(output / "config.yaml")]) == 0
 
 
+def test_a_run_on_its_own_answers(config_file: Path, tmp_path: Path, capsys: Capture) -> None:
+    argv = ["--method", "grpo", "--prompts", "2", "--generations", "2", "--max_tokens", "3"]
+    assert main(["--config", str(config_file), *argv, "--nf4", "false"]) == 0
+    assert '"informative_share"' in capsys.readouterr().out
+    record = json.loads((tmp_path / "runs/analysis/adapter/training.json").read_text())
+    assert (record["method"], record["measures"]["updates"]) == ("grpo", 2)
+    assert record["config"]["learning_rate"] == 5e-4
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
+        (["--method", "ppo"], ["'method'", "sft", "grpo"]),
         (["--exampels", "4"], ["'exampels'", "'examples'"]),
         (["--examples", "many"], ["'examples'", "int"]),
         (["--nf4", "perhaps"], ["'nf4'", "bool"]),
@@ -83,6 +93,8 @@ def test_wrong_command_lines(capsys: Capture, argv: list[str], words: list[str])
     [
         (["--adapter", "poetry"], ["domain='poetry'", "use one of analysis, code"]),
         (["--examples", "0"], ["0 examples"]),
+        (["--method", "grpo", "--loss", "ppo"], ["loss='ppo'", "dr_grpo"]),
+        (["--method", "grpo"], ["4 examples", "takes 8 prompts"]),
         (["--rank", "0"], ["rank=0"]),
         (["--targets", "[]"], ["targets is empty"]),
         (["--learning_rate", "-1"], ["learning_rate=-1"]),

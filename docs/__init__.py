@@ -1,0 +1,1 @@
+"""The documentation: Sphinx's settings, and the pages that are made from the code."""

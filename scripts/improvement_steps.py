@@ -1,0 +1,180 @@
+"""What an improvement cycle does with a language model: training, and collecting what changed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from routing_gym.adapters.encoder import EMBEDDED_ENCODER, Encoder
+from routing_gym.adapters.likelihood import BaseLikelihood
+from routing_gym.adapters.p_true import PTrue
+from routing_gym.adapters.pool import AdapterPool
+from routing_gym.adapters.pools import load_pool
+from routing_gym.adapters.spec import PoolSpec
+from routing_gym.adapters.token_signals import adapter_signals
+from routing_gym.benchmark.cycle_settings import CycleSettings
+from routing_gym.benchmark.cycle_stages import Steps, Targets, training_record
+from routing_gym.benchmark.gaps import GapReport, GapSettings, find_gaps
+from routing_gym.envs.collection_files import Tick
+from routing_gym.envs.collection_passes import LIKELIHOODS, P_TRUE
+from routing_gym.envs.recollection import changed_adapters, recollect
+from routing_gym.envs.scoring import LEARNED
+from routing_gym.envs.table import OutcomeTable
+from routing_gym.queries.query import Example, Query
+from routing_gym.queries.samples import read_samples, write_samples
+from routing_gym.queries.synthesis import SynthesisSettings, Target, make_samples
+from routing_gym.rewards.asked_form import asked_form
+from routing_gym.rewards.evaluator import SelfEvaluator
+from routing_gym.rewards.quality import Quality
+from routing_gym.rewards.registry import METRICS
+
+PACKAGES = ("torch", "transformers", "peft", "numpy")
+
+
+def make_steps(settings: CycleSettings) -> Steps:
+    """Make the steps of a cycle on a local pool.
+
+    Parameters
+    ----------
+    settings
+        Of the cycle.
+    """
+    return Steps(
+        find=_find,
+        sample=partial(_sample, settings),
+        read=_read,
+        train=partial(_train, settings),
+        recollect=partial(_recollect, settings),
+    )
+
+
+def _find(table: OutcomeTable, level: str) -> GapReport:
+    """Find the gaps of the queries that may be looked at."""
+    return find_gaps(table, settings=GapSettings(levels=(level,)))
+
+
+def _sample(
+    settings: CycleSettings,
+    targets: Targets,
+    count: int,
+    evaluation: Sequence[Query],
+    seed: int,
+    folder: Path,
+    work: Path,
+) -> None:
+    """Make the data and write it."""
+    wanted = [Target(task, complexity, weight) for task, complexity, weight in targets]
+    with tqdm(total=count, desc="samples", unit="sample", smoothing=0.05) as bar:
+        made = make_samples(
+            wanted,
+            count,
+            seed=seed,
+            evaluation=evaluation,
+            settings=SynthesisSettings(**settings.data_options),
+            encode=Encoder(EMBEDDED_ENCODER).encode,
+            asked=asked_form,
+            folder=work,
+            on_samples=bar.update,
+        )
+    manifest = {
+        "targets": [list(target) for target in targets],
+        "seed": seed,
+        "dropped": {label: dict(counts) for label, counts in made.dropped.items()},
+        "contents": {label: asdict(contents) for label, contents in made.contents.items()},
+    }
+    write_samples(folder, made.samples, manifest=manifest)
+
+
+def _read(folder: Path) -> list[Example]:
+    """Read the data back as what adapters are trained on."""
+    return [sample.example for sample in read_samples(folder)]
+
+
+def _train(
+    settings: CycleSettings,
+    examples: Sequence[Example],
+    held_out: Sequence[Example],
+    start: Path,
+    work: Path,
+) -> Path:
+    """Train an adapter further, going on from the last checkpoint; a finished one is kept."""
+    if training_record(work / "adapter"):
+        return work / "adapter"
+    _use_threads(settings)
+    options: dict[str, Any] = {
+        "base_model": load_pool(settings.pool).base_model,
+        "start_from": _relative(start),
+        **settings.training,
+    }
+    options |= {name: tuple(v) for name, v in options.items() if isinstance(v, list)}
+    if settings.method == "grpo":
+        from routing_gym.adapters.grpo import GRPOSettings, train_grpo
+
+        train_grpo(examples, held_out, config=GRPOSettings(**options), output=work)
+    else:
+        from routing_gym.adapters.training import AdapterTrainingConfig, train_adapter
+
+        train_adapter(examples, held_out, config=AdapterTrainingConfig(**options), output=work)
+    return work / "adapter"
+
+
+def _recollect(
+    settings: CycleSettings, table: OutcomeTable, spec: PoolSpec, work: Path
+) -> OutcomeTable:
+    """Collect the cells of the changed adapters, judge and score them."""
+    _use_threads(settings)
+    changed = changed_adapters(table, spec)
+    kept = tuple(a for a in spec.adapters if a.path is None or a.name in changed)
+    small = PoolSpec(spec.base_model, kept) if len(kept) > 1 else spec
+    pool = AdapterPool(small)
+    encoder = Encoder(table.manifest.encoder)
+    quality = Quality(encoder, model=settings.quality or None)
+    names = [name for name in METRICS if name in table.scores and name not in LEARNED]
+    learned = [quality] if "quality" in table.scores else []
+    return recollect(
+        table,
+        spec,
+        pool=pool,
+        read=lambda name: partial(adapter_signals, pool, name),
+        judges={LIKELIHOODS: BaseLikelihood(spec.base_model), P_TRUE: PTrue(spec.base_model)},
+        evaluator=SelfEvaluator([*names, *learned], encoder=encoder),
+        folder=work,
+        batch_size=settings.answer_batch,
+        flush_rows=settings.flush_rows,
+        note={"versions": {name: importlib.metadata.version(name) for name in PACKAGES}},
+        progress=_bar,
+    )
+
+
+def _bar(name: str, rows: int) -> Tick:
+    """Show a pass as a bar."""
+    bar = tqdm(total=rows, desc=name, unit="row", smoothing=0.05)
+
+    def tick(done: int) -> None:
+        bar.update(done)
+        if bar.n >= rows:
+            bar.close()
+
+    return tick
+
+
+def _use_threads(settings: CycleSettings) -> None:
+    """Limit torch's threads, if asked to."""
+    if settings.threads:
+        import torch
+
+        torch.set_num_threads(settings.threads)
+
+
+def _relative(path: Path) -> str:
+    """Write a path relative to the working folder where it lies below it."""
+    here = Path(os.getcwd()).resolve()
+    found = path.resolve()
+    return str(found.relative_to(here)) if found.is_relative_to(here) else str(found)
