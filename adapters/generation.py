@@ -148,11 +148,7 @@ def sample(
     ValueError
         As in `generate`, or if k is below 1, the temperature not above 0 or the seed negative.
     """
-    if k < 1 or seed < 0 or not 0 < temperature < np.inf:
-        raise ValueError(
-            f"k={k}, seed={seed}, temperature={temperature}: k must be at least 1, the seed at "
-            "least 0 and the temperature above 0; for the likeliest answer use greedy generation."
-        )
+    check_sampling(k=k, seed=seed, temperature=temperature)
 
     def chooser(part: Sequence[str], budgets: np.ndarray) -> Choose:
         streams = [
@@ -172,6 +168,21 @@ def sample(
         chooser=chooser,
         repeats=k,
     )
+
+
+def check_sampling(*, k: int, seed: int, temperature: float) -> None:
+    """Refuse settings of `sample` that are out of range.
+
+    Raises
+    ------
+    ValueError
+        If k is below 1, the temperature not above 0 or the seed negative.
+    """
+    if k < 1 or seed < 0 or not 0 < temperature < np.inf:
+        raise ValueError(
+            f"k={k}, seed={seed}, temperature={temperature}: k must be at least 1, the seed at "
+            "least 0 and the temperature above 0; for the likeliest answer use greedy generation."
+        )
 
 
 def _answer(

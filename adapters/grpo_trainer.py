@@ -16,6 +16,9 @@ from routing_gym.adapters.decoding import decode, drawn
 from routing_gym.adapters.merging import merged
 from routing_gym.adapters.prompt_reader import base_of
 
+_PARTS = 4
+"""Into how many parts of similar length the answers are cut: padding is computed on, too."""
+
 
 def cpu_grpo_trainer(trainer: Any) -> Any:
     """Make trl's `GRPOTrainer` take log-probabilities from `answer_log_probs`."""
@@ -73,48 +76,68 @@ def answer_log_probs(
     """
     import torch
 
+    from routing_gym.adapters.chosen_log_probs import ChosenLogProbs
+
     prompts, answers = input_ids[:, :-answer_tokens], input_ids[:, -answer_tokens:]
-    shown, present = attention_mask[:, :-answer_tokens], attention_mask[:, -answer_tokens:].bool()
+    shown, present = attention_mask[:, :-answer_tokens], attention_mask[:, -answer_tokens:]
     both = torch.stack([prompts, shown])  # (2, R, P)
     distinct, prompt_of = torch.unique(both, dim=1, return_inverse=True)
-    hidden = _hidden_states(model, distinct, prompt_of, answers, attention_mask)[present]
-    logits = model.get_base_model().get_output_embeddings()(hidden).float() / temperature
-    scores = logits.log_softmax(dim=-1)  # (tokens, V)
-    chosen = scores.gather(-1, answers[present][:, None])[:, 0]
-    with torch.no_grad():
-        entropy = -(scores.exp() * scores).sum(dim=-1)
+    last, cache = _read(model, *distinct)
+    states, places = [], []
+    for rows in present.sum(dim=1).argsort(stable=True).chunk(_PARTS):
+        width = max(1, int(present[rows].sum(dim=1).max()))
+        own = prompt_of[rows]
+        hidden = last[own]  # (r, 1, D)
+        if width > 1:
+            rest = _follow(model, cache, own, distinct[1], answers[rows, : width - 1])
+            hidden = torch.cat([hidden, rest], dim=1)
+        taken = present[rows, :width].bool()
+        states.append(hidden[taken])
+        places.append(torch.stack([rows[:, None].expand_as(taken)[taken], taken.nonzero()[:, 1]]))
+    row, column = torch.cat(places, dim=1)
+    head = model.get_base_model().get_output_embeddings().weight  # (V, D)
+    chosen, entropy = ChosenLogProbs.apply(
+        torch.cat(states), head, answers[row, column], temperature
+    )
     empty = torch.zeros(present.shape, dtype=torch.float32, device=present.device)
-    return empty.masked_scatter(present, chosen), empty.masked_scatter(present, entropy)
+    return empty.index_put((row, column), chosen), empty.index_put((row, column), entropy)
 
 
-def _hidden_states(
-    model: Any, distinct: Any, prompt_of: Any, answers: Any, attention_mask: Any
-) -> Any:
-    """Last hidden states (R, C, D) at the places before each answer token."""
-    import torch
+def _read(model: Any, ids: Any, shown: Any) -> tuple[Any, Any]:
+    """Read prompts (N, P): the last hidden state of each, (N, 1, D), and their cache."""
     from transformers import DynamicCache
 
-    reader, cache = base_of(model), DynamicCache()
-    ids, shown = distinct  # each (distinct prompts, P)
-    read = reader(
+    cache = DynamicCache()
+    hidden = base_of(model)(
         input_ids=ids,
         attention_mask=shown,
         position_ids=(shown.cumsum(dim=1) - 1).clamp(min=0),
         past_key_values=cache,
         use_cache=True,
-    ).last_hidden_state[prompt_of, -1:]  # (R, 1, D)
-    if answers.shape[1] == 1:
-        return read
-    cache.batch_select_indices(prompt_of)
-    steps = torch.arange(answers.shape[1] - 1, device=answers.device)
-    written = reader(
-        input_ids=answers[:, :-1],
-        attention_mask=attention_mask[:, :-1],
-        position_ids=shown[prompt_of].sum(dim=1, keepdim=True) + steps,
-        past_key_values=cache,
+    ).last_hidden_state
+    return hidden[:, -1:], cache
+
+
+def _follow(model: Any, cache: Any, own: Any, shown: Any, tokens: Any) -> Any:
+    """Hidden states (r, t, D) of tokens (r, t), each row after one of the prompts in the cache.
+
+    What stands in a row after its answer has ended is read too, but nothing looks back at it.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    copy = DynamicCache()
+    for number, layer in enumerate(cache.layers):
+        copy.update(layer.keys[own], layer.values[own], number)
+    before = shown[own]
+    steps = torch.arange(tokens.shape[1], device=tokens.device)
+    return base_of(model)(
+        input_ids=tokens,
+        attention_mask=torch.cat([before, torch.ones_like(tokens)], dim=1),
+        position_ids=before.sum(dim=1, keepdim=True) + steps,
+        past_key_values=copy,
         use_cache=True,
     ).last_hidden_state
-    return torch.cat([read, written], dim=1)
 
 
 def prepare_for_answers(model: Any) -> None:

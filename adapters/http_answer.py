@@ -39,9 +39,13 @@ def completion_of(
     text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
     if not isinstance(text, str):
         raise CallError("the answer holds no text", again=True)
+    try:
+        text.encode()  # no file could hold it otherwise
+    except UnicodeEncodeError:
+        raise CallError("the answer holds half a character", again=True) from None
     reason = choice.get("finish_reason")
-    if reason not in ENDS:
-        raise CallError(f"the answer ended for the reason {reason!r}", again=True)
+    if not isinstance(reason, str) or reason not in ENDS:
+        raise CallError(f"the answer ended for the reason {reason!r:.60}", again=True)
     read, written = _usage(content, budget=budget, prompt_tokens=prompt_tokens)
     log_probs, entropies = _signals(choice.get("logprobs"))
     # OpenAI leaves the end token out of the log-probabilities, vLLM does not.

@@ -79,17 +79,17 @@ class ServerConnection:
 
     def get(self, root: str, path: str) -> Any:
         """Read JSON from one of the server's replicas; errors as in `read`."""
-        return self._patience(lambda: _parsed(self._send("GET", root + path, None)[0]))
+        return self._patience(lambda: _parsed(self._send("GET", root, path, None)[0]))
 
     def tell(self, root: str, path: str, body: Mapping[str, Any]) -> None:
         """Send one of the server's replicas a request whose answer is its status; as in `read`."""
-        self._patience(lambda: self._send("POST", root + path, body))
+        self._patience(lambda: self._send("POST", root, path, body))
 
     def read(
         self,
         path: str,
         body: Mapping[str, Any],
-        read: Callable[[Any, float], T],
+        read: Callable[[Any, float, str], T],
         *,
         root: str = "",
     ) -> T:
@@ -102,8 +102,8 @@ class ServerConnection:
         body
             JSON.
         read
-            Makes something of the answer's JSON and of the seconds from the request that it
-            answers to its last byte, or raises `CallError`.
+            Makes something of the answer's JSON, of the seconds from the request that it answers to
+            its last byte, and of the replica that answered, or raises `CallError`.
         root
             Which replica to ask; "" asks the next in turn, and after a failure the one after it.
 
@@ -117,8 +117,9 @@ class ServerConnection:
         roots = itertools.cycle((root,) if root else self._replicas())
 
         def ask() -> T:
-            content, seconds = self._send("POST", next(roots) + path, body)
-            return read(_parsed(content), seconds)
+            asked = next(roots)
+            content, seconds = self._send("POST", asked, path, body)
+            return read(_parsed(content), seconds, asked)
 
         return self._patience(ask)
 
@@ -128,13 +129,15 @@ class ServerConnection:
         first = next(self._turn) % len(roots)
         return roots[first:] + roots[:first]
 
-    def _send(self, method: str, url: str, body: Mapping[str, Any] | None) -> tuple[bytes, float]:
+    def _send(
+        self, method: str, root: str, path: str, body: Mapping[str, Any] | None
+    ) -> tuple[bytes, float]:
         """Send one request once."""
         if self._stopped.is_set():
             raise CallError("the run was stopped")
         httpx, started = _httpx(), time.perf_counter()
         try:
-            with self._client.stream(method, url, json=body) as response:
+            with self._client.stream(method, root + path, json=body) as response:
                 content = self._whole(response, started)
                 status, headers = response.status_code, response.headers
         except httpx.TimeoutException:
@@ -144,7 +147,7 @@ class ServerConnection:
         else:
             if status == 200:
                 return content, time.perf_counter() - started
-            fault = self._status_fault(status, headers, content)
+            fault = self._status_fault(root, status, headers, content)
         # Outside of the handlers: the client's exception holds the request, and that the key.
         raise fault
 
@@ -163,18 +166,19 @@ class ServerConnection:
     def _late(self) -> CallError:
         return CallError(f"no answer within {self.server.timeout:g} s", again=True)
 
-    def _status_fault(self, status: int, headers: Mapping[str, str], content: bytes) -> Exception:
-        """Turn an HTTP status into an error of ours."""
+    def _status_fault(
+        self, root: str, status: int, headers: Mapping[str, str], content: bytes
+    ) -> Exception:
+        """Turn a replica's HTTP status into an error of ours."""
         said, server = self._said(content), self.server
         if status in (401, 403):
             variable = server.key_variable or "no variable is named"
             return ServerError(
-                f"{server.roots[0]} refused the key (HTTP {status}): check server.key_variable "
-                f"({variable})."
+                f"{root} refused the key (HTTP {status}): check server.key_variable ({variable})."
             )
         if status == 404:
             return ServerError(
-                f"{server.roots[0]} does not know what it is asked for (HTTP 404: {said}): load "
+                f"{root} does not know what it is asked for (HTTP 404: {said}): load "
                 "the adapter there, or correct its model name or the URL."
             )
         if status not in _AGAIN and status < 500:

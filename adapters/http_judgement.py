@@ -52,7 +52,7 @@ class ServerLikelihood:
         ids: list[int] = self._pool.tokenizer(response, add_special_tokens=False)["input_ids"]
         body = _body(self._pool, [*before, *ids]) | {"prompt_logprobs": 0}
 
-        def read(content: Any, _: float) -> float:
+        def read(content: Any, *_: object) -> float:
             found = only_choice(content).get("prompt_logprobs")
             if not isinstance(found, list) or len(found) != len(before) + len(ids):
                 raise CallError(
@@ -109,7 +109,7 @@ class ServerPTrue:
         body = _body(self._pool, halves[0] + halves[1])
         body |= {"logprobs": _TOP, "return_tokens_as_token_ids": True}
 
-        def read(content: Any, _: float) -> float:
+        def read(content: Any, *_: object) -> float:
             logprobs = only_choice(content).get("logprobs")
             tops = logprobs.get("top_logprobs") if isinstance(logprobs, Mapping) else None
             if not tops or not isinstance(tops[0], Mapping):
@@ -150,5 +150,8 @@ def _judged(pool: HttpPool, calls: Sequence[tuple[Any, Any]]) -> dict[Any, float
     values, reasons, fatal = pool.run([call for _, call in calls])
     if reasons:
         first = next(iter(reasons.values()))
-        raise OSError(fatal or f"the server failed to judge {len(reasons)} answers: {first}")
+        raise OSError(
+            f"the server failed to judge {len(reasons)} answers ({fatal or first}): run this again, "
+            "what was judged before is kept; or set server.judge to 'local' or 'none'."
+        )
     return {key: value for (key, _), value in zip(calls, values, strict=True)}

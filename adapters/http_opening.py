@@ -29,6 +29,34 @@ class ServedModels:
     of: Mapping[str, str]
     others: Mapping[str, frozenset[str]]
 
+    def check_signature(self, name: str, content: Any, root: str) -> None:
+        """Refuse an answer that another model signs.
+
+        Parameters
+        ----------
+        name
+            Who was asked.
+        content
+            The answer's JSON.
+        root
+            The replica that answered.
+
+        Raises
+        ------
+        CallError
+            If what stands there is no name.
+        ServerError
+            If it is another model's.
+        """
+        signed = content.get("model") if isinstance(content, Mapping) else None
+        if not isinstance(signed, str | None):
+            raise CallError(f"the answer is signed by {signed!r:.60}", again=True)
+        if signed in self.others[name]:
+            raise ServerError(
+                f"{root} let {signed!r} answer for adapter {name!r} (model {self.of[name]!r}): "
+                "load the adapter there again."
+            )
+
 
 def find_models(spec: PoolSpec, connection: ServerConnection) -> ServedModels:
     """Find every adapter in the list of every replica; load those that are missing.
@@ -109,6 +137,8 @@ def _load(adapter: AdapterSpec, model: str, connection: ServerConnection, root: 
     try:
         connection.tell(root, "/load_lora_adapter", {"lora_name": model, "lora_path": source})
     except (CallError, ServerError) as error:
+        if model in _ids(_listed(connection, root)):
+            return  # by another process meanwhile, or by a request whose answer was lost
         raise ServerError(
             f"adapter {adapter.name!r}: {root} did not load {source!r} ({error}): start vLLM with "
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, or name the adapter in --lora-modules."

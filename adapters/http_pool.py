@@ -9,7 +9,12 @@ from functools import partial
 from typing import Any
 
 from routing_gym.adapters.activation import PROBE_TOKENS, check_activation
-from routing_gym.adapters.generation import FREE_BUDGET, TOKEN_BUDGETS, Completion
+from routing_gym.adapters.generation import (
+    FREE_BUDGET,
+    TOKEN_BUDGETS,
+    Completion,
+    check_sampling,
+)
 from routing_gym.adapters.http_answer import completion_of
 from routing_gym.adapters.http_connection import ServerConnection, ServerError
 from routing_gym.adapters.http_opening import BASE_MODEL, find_models
@@ -56,8 +61,8 @@ class HttpPool:
         self._lock, self._failed = threading.Lock(), 0
         try:
             self.models = find_models(spec, self.connection)
-            for root in self.server.roots if self.server.probe else ():
-                self._probe(root)
+            if self.server.probe:
+                list(self._workers.map(self._probe, self.server.roots))
         except BaseException:
             self.close()
             raise
@@ -104,6 +109,61 @@ class HttpPool:
         UnansweredError
             If answers failed for good; it holds all the others.
         """
+        budgets = self._budgets(name, texts, forms, batch_size)
+        asked = [partial(self.ask, name, *pair) for pair in zip(texts, budgets, strict=True)]
+        return self._all(name, texts, asked, on_batch)
+
+    def sample(
+        self,
+        name: str,
+        texts: Sequence[str],
+        *,
+        k: int,
+        seed: int,
+        temperature: float = 1.0,
+        forms: Sequence[str] | None = None,
+        batch_size: int = 64,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> list[list[Completion]]:
+        """Let one adapter answer each query k times at random, with the server's random numbers.
+
+        Parameters
+        ----------
+        name, texts, forms, batch_size, on_batch
+            As in `generate`.
+        k
+            Answers per query, at least 1.
+        seed
+            At least 0; answer j of a query is asked for with the seed ``seed * k + j``.
+        temperature
+            Divides the logits, above 0.
+
+        Returns
+        -------
+        list of list of Completion
+            k answers per query.
+
+        Raises
+        ------
+        ValueError
+            As in `generate`, or if k, seed or temperature is out of range.
+        UnansweredError
+            If answers failed for good.
+        """
+        check_sampling(k=k, seed=seed, temperature=temperature)
+        budgets = self._budgets(name, texts, forms, batch_size)
+        asked = [
+            partial(self.ask, name, *pair, drawn={"temperature": temperature, "seed": number})
+            for pair in zip(texts, budgets, strict=True)
+            for number in range(seed * k, seed * k + k)
+        ]
+        flat = self._all(name, [text for text in texts for _ in range(k)], asked, on_batch)
+        return [flat[start : start + k] for start in range(0, len(flat), k)]
+
+    def _budgets(
+        self, name: str, texts: Sequence[str], forms: Sequence[str] | None, batch_size: int
+    ) -> list[int]:
+        """Check a question to an adapter; return the queries' token budgets."""
         self.spec.position(name)
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: give at least 1.")
@@ -111,15 +171,31 @@ class HttpPool:
             if not text.strip():
                 raise ValueError(f"query {row} is empty: give it words or leave it out.")
         forms = forms or [""] * len(texts)
-        budgets = [TOKEN_BUDGETS.get(form, FREE_BUDGET) for form in forms]
-        asked = [partial(self.ask, name, *pair) for pair in zip(texts, budgets, strict=True)]
+        return [TOKEN_BUDGETS.get(form, FREE_BUDGET) for form in forms]
+
+    def _all(
+        self,
+        name: str,
+        texts: Sequence[str],
+        asked: Sequence[Callable[[], Completion]],
+        on_batch: Callable[[int], None] | None,
+    ) -> list[Completion]:
+        """Ask; every answer, or the error that holds those that there are."""
         answers, reasons, fatal = self.run(asked, on_done=on_batch)
         whole = [answer for answer in answers if answer is not None]
         if len(whole) < len(texts):
             raise UnansweredError(name, texts, answers=answers, reasons=reasons, fatal=fatal)
         return whole
 
-    def ask(self, name: str, text: str, budget: int, *, root: str = "") -> Completion:
+    def ask(
+        self,
+        name: str,
+        text: str,
+        budget: int,
+        *,
+        root: str = "",
+        drawn: Mapping[str, Any] | None = None,
+    ) -> Completion:
         """Let one adapter, or `BASE_MODEL`, answer one query, in the caller's thread.
 
         Parameters
@@ -128,6 +204,8 @@ class HttpPool:
             Who, what, and in how many tokens.
         root
             Which replica; "" is the next in turn.
+        drawn
+            Temperature and seed; None is greedy.
 
         Raises
         ------
@@ -138,9 +216,10 @@ class HttpPool:
         """
         ids = self.prompt_ids(text) if self.tokenizer is not None else None
         path, body = self._request(name, text, ids, budget)
+        body |= drawn or {}
 
-        def read(content: Any, seconds: float) -> Completion:
-            self._check_signature(name, content)
+        def read(content: Any, seconds: float, asked: str) -> Completion:
+            self.models.check_signature(name, content, asked)
             known = None if ids is None else len(ids)
             return completion_of(content, seconds=seconds, budget=budget, prompt_tokens=known)
 
@@ -207,14 +286,15 @@ class HttpPool:
                 failed = self._failed
             if failed < self.server.give_up_after:
                 return None, str(error), ""
-            return None, str(error), f"{failed} answers in a row failed at {self.server.roots[0]}"
+            places = ", ".join(self.server.roots)
+            return None, str(error), f"{failed} answers in a row failed at {places}"
         with self._lock:
             self._failed = 0
         return result, "", ""
 
     def _request(
         self, name: str, text: str, ids: list[int] | None, budget: int
-    ) -> tuple[str, Mapping[str, Any]]:
+    ) -> tuple[str, dict[str, Any]]:
         """Write a request: its path and body."""
         body: dict[str, Any] = {
             **self.server.request,
@@ -229,15 +309,6 @@ class HttpPool:
         signals = {"logprobs": True, "top_logprobs": wanted} if wanted else {}
         messages = [{"role": "user", "content": text}]
         return "/chat/completions", {**body, "messages": messages, **signals}
-
-    def _check_signature(self, name: str, content: Any) -> None:
-        """Refuse an answer that another model signs."""
-        signed = content.get("model") if isinstance(content, Mapping) else None
-        if signed in self.models.others[name]:
-            raise ServerError(
-                f"{self.server.roots[0]} let {signed!r} answer for adapter {name!r} (model "
-                f"{self.models.of[name]!r}): load the adapter there again."
-            )
 
     def _tokenizer(self) -> Any:
         """Load the base model's tokenizer."""
@@ -254,7 +325,7 @@ class HttpPool:
     def _probe(self, root: str) -> None:
         """Compare each adapter's greedy answers with the base's, which is asked a second time.
 
-        One probe after the other: a server that loads an adapter at its first request may need
+        Replicas are probed at once, but one probe after the other: a server that loads an adapter at its first request may need
         its time for each, and the same company in a batch makes the same rounding.
         """
 

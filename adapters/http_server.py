@@ -25,6 +25,16 @@ _OWN_FIELDS = (
     "n",
     "logprobs",
 )
+_SILENT_FIELDS = (
+    "return_tokens_as_token_ids",
+    "priority",
+    "user",
+    "request_id",
+    "cache_salt",
+    "metadata",
+    "service_tier",
+)
+"""Fields of a request that change no answer."""
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _MOST_LOGPROBS = 20
 _REVISION_REMEDY = (
@@ -39,10 +49,20 @@ def check_url(url: str) -> str:
     Raises
     ------
     ValueError
-        If it has no http or https, or no host.
+        If it has no http or https or no host, or more than these, a port and a path: URLs are
+        shown in errors, and must hold no secret.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if set("@?#") & set(url):
+        raise ValueError(
+            "url: give http:// or https://, a host and a port, and nothing with '@', '?' or '#'; "
+            "the key belongs into an environment variable."
+        )
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
         raise ValueError(f"url={url!r}: give http:// or https://, a host and a port.")
     return url
 
@@ -137,7 +157,8 @@ class ServerSpec:
         here (``"local"``), at the server (needs vLLM's ``prompt_logprobs`` and rendered prompts),
         or nowhere.
     request
-        Further fields of each request, sent as they are.
+        Further fields of each request, sent as they are; what can change an answer is bound by the
+        fingerprint.
 
     Raises
     ------
@@ -160,20 +181,31 @@ class ServerSpec:
     request: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        several = (self.url,) if isinstance(self.url, str) else tuple(self.url)
-        if not several:
-            raise ValueError("server.url is empty: give http://host:port, or a list of them.")
+        several = (self.url,) if isinstance(self.url, str) else self.url
+        if not several or not isinstance(several, (list, tuple)):
+            fault = f"={several}" if several else " is empty"
+            raise ValueError(f"server.url{fault}: give http://host:port, or a list of them.")
         object.__setattr__(self, "url", tuple(check_url(str(url)) for url in several))
         for name, allowed in (("prompt", get_args(Prompting)), ("judge", get_args(Judging))):
             if getattr(self, name) not in allowed:
                 known = ", ".join(allowed)
                 raise ValueError(f"server.{name}={getattr(self, name)!r}: choose one of {known}.")
-        self._check_numbers()
+        self._check_types()
         wrong = sorted(set(self.request) & set(_OWN_FIELDS))
         if wrong:
             raise ValueError(f"server.request may not hold {wrong[0]!r}: the pool sets it itself.")
         if self.judge == "server" and self.prompt != "rendered":
             raise ValueError("server.judge='server' needs server.prompt='rendered'.")
+
+    def _check_types(self) -> None:
+        for name in ("key_variable", "base"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"server.{name}={getattr(self, name)!r}: give a text.")
+        if not isinstance(self.probe, bool):
+            raise ValueError(f"server.probe={self.probe!r}: give true or false.")
+        if not isinstance(self.request, Mapping):
+            raise ValueError(f"server.request={self.request!r}: write it as `name: value` lines.")
+        self._check_numbers()
 
     def _check_numbers(self) -> None:
         for name in ("concurrency", "attempts", "give_up_after"):
@@ -182,10 +214,14 @@ class ServerSpec:
                 raise ValueError(f"server.{name}={value!r}: give a whole number of at least 1.")
         for name in ("timeout", "longest_wait"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not 0 < value < float("inf")
+            ):
                 raise ValueError(f"server.{name}={value!r}: give seconds above 0.")
-        if not 0 <= self.logprobs <= _MOST_LOGPROBS:
-            raise ValueError(f"server.logprobs={self.logprobs}: give 0 to {_MOST_LOGPROBS}.")
+        if isinstance(self.logprobs, bool) or self.logprobs not in range(_MOST_LOGPROBS + 1):
+            raise ValueError(f"server.logprobs={self.logprobs!r}: give 0 to {_MOST_LOGPROBS}.")
 
     @classmethod
     def from_mapping(cls, values: object) -> ServerSpec:
@@ -214,6 +250,13 @@ class ServerSpec:
     def roots(self) -> tuple[str, ...]:
         """The URLs that end in ``/v1``."""
         return tuple(map(root_of, self.url))
+
+    @property
+    def template(self) -> str:
+        """What of the settings makes other answers than the project's own prompt; "" if nothing."""
+        prompt = "chat" if self.prompt == "chat" else ""
+        fields = {name: self.request[name] for name in set(self.request) - set(_SILENT_FIELDS)}
+        return json.dumps([prompt, fields], sort_keys=True, default=str) if fields else prompt
 
     def read_key(self) -> str:
         """Read the key from its environment variable; "" where none is named.

@@ -128,29 +128,15 @@ def verify_pool(folder: Path) -> PoolSpec:
     FileNotFoundError, ValueError
         If anything is missing, edited, or leads out of the folder.
     """
-    from safetensors import SafetensorError, safe_open
-
     manifest = FileManifest.read(folder, POOL.noun)
     manifest.verify(folder)
     spec = PoolSpec.from_yaml(folder / POOL_FILE)
+    if spec.server is not None:  # it would be sent an environment variable of its own choice
+        raise ValueError(f"{POOL_FILE} names a server: push a pool that holds its own weights.")
+    _check_base(spec.base_model)
     for adapter in spec.adapters:
-        if adapter.path is None:
-            continue
-        weights = adapter.path / WEIGHTS_FILE
-        if (
-            not {f"{adapter.name}/{name}" for name in (CONFIG_FILE, WEIGHTS_FILE)}
-            <= set(manifest.files)
-            or adapter.path != (folder / adapter.name).resolve()
-        ):
-            raise ValueError(
-                f"{POOL_FILE}: adapter {adapter.name!r} lies at {adapter.path}, not in the folder "
-                f"{adapter.name!r} of the manifest: push the pool again."
-            )
-        try:
-            with safe_open(weights, framework="numpy") as tensors:
-                tensors.keys()
-        except SafetensorError as error:
-            raise ValueError(f"{weights} holds no weights ({error}): train it again.") from error
+        if adapter.path is not None:
+            _check_weights(adapter.path, adapter.name, folder, manifest)
     stated = manifest.facts.get("fingerprint")
     if spec.fingerprint != stated:
         raise ValueError(
@@ -165,13 +151,38 @@ def _listed(folder: Path) -> Collection[str]:
     return FileManifest.read(folder, POOL.noun).files
 
 
+def _check_weights(path: Path, name: str, folder: Path, manifest: FileManifest) -> None:
+    """Refuse an adapter that lies elsewhere, or whose weights are none."""
+    from safetensors import SafetensorError, safe_open
+
+    needed = {f"{name}/{file}" for file in (CONFIG_FILE, WEIGHTS_FILE)}
+    if not needed <= set(manifest.files) or path != (folder / name).resolve():
+        raise ValueError(
+            f"{POOL_FILE}: adapter {name!r} lies at {path}, not in the folder {name!r} of the "
+            "manifest: push the pool again."
+        )
+    weights = path / WEIGHTS_FILE
+    try:
+        with safe_open(weights, framework="numpy") as tensors:
+            tensors.keys()
+    except SafetensorError as error:
+        raise ValueError(f"{weights} holds no weights ({error}): train it again.") from error
+
+
+def _check_base(name: str) -> None:
+    """Refuse a base model that is named by its place."""
+    if name.startswith(("/", "~", ".")) or "\\" in name:
+        raise ValueError(
+            f"base_model={name!r} is a folder of one machine: name the model by its hub id in the "
+            "pool file."
+        )
+
+
 def _check_portable(spec: PoolSpec) -> None:
     """Refuse what another machine could not load."""
-    if Path(spec.base_model).expanduser().is_dir():
-        raise ValueError(
-            f"base_model={spec.base_model!r} is a folder of this machine: name the model by its "
-            "hub id in the pool file."
-        )
+    if Path(spec.base_model).is_dir():
+        _check_base(str(Path(spec.base_model).resolve()))
+    _check_base(spec.base_model)
     for adapter in spec.adapters:
         if not _FOLDER_NAME.fullmatch(adapter.name):
             raise ValueError(

@@ -33,7 +33,8 @@ class AdapterSpec:
     served
         What a server's adapter is called there and which weights those are.
     template
-        Whose prompt template is applied where it is not the project's: ``"chat"`` for a server's.
+        What is applied where it is not the project's prompt alone: ``"chat"`` for a server's
+        template; see `ServerSpec.template`.
 
     Raises
     ------
@@ -178,7 +179,7 @@ class PoolSpec:
         if not isinstance(entries, Mapping):
             raise ValueError(f"pool file {path}: `adapters` must map names to folders (or null).")
         server = ServerSpec.from_mapping(content["server"]) if "server" in content else None
-        template = "chat" if server is not None and server.prompt == "chat" else ""
+        template = "" if server is None else server.template
         adapters = [
             _spec(str(name), entry, folder=path.parent, template=template)
             for name, entry in entries.items()

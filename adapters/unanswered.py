@@ -43,7 +43,11 @@ class UnansweredError(OSError):
         super().__init__(unanswered_sentence(adapter, named, asked=len(texts), fatal=fatal))
 
     def __reduce__(self) -> Any:
-        rest = {"answers": self.answers, "reasons": self.reasons, "fatal": self.fatal}
+        rest: dict[str, Any] = {
+            "answers": self.answers,
+            "reasons": self.reasons,
+            "fatal": self.fatal,
+        }
         return partial(UnansweredError, **rest), (self.adapter, self.texts)
 
 

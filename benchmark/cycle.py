@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from routing_gym.benchmark.cycle_gate import Verdict, judge
 from routing_gym.benchmark.cycle_history import (
+    FIRST_VERSION,
     HISTORY,
     Entry,
     append_entry,
@@ -24,12 +26,15 @@ from routing_gym.benchmark.cycle_history import (
     entry_of,
     last_cycle,
     read_history,
+    signed_version,
     version_before,
+    weights_of,
 )
 from routing_gym.benchmark.cycle_report import cycle_figures, write_details, write_improvement
-from routing_gym.benchmark.cycle_seal import json_digest, write_whole
+from routing_gym.benchmark.cycle_seal import WORK, UnsealedError, json_digest, write_whole
 from routing_gym.benchmark.cycle_settings import CycleSettings, changed_settings
 from routing_gym.benchmark.cycle_stages import STAGES, CycleStages, Steps
+from routing_gym.benchmark.cycle_times import expected_time
 from routing_gym.benchmark.cycle_versions import Version, VersionStore
 from routing_gym.benchmark.provenance import command_line, commit
 from routing_gym.benchmark.statistics import figures_to_json
@@ -37,9 +42,6 @@ from routing_gym.envs.collection_files import locked
 
 PLAN, REPORTED = "plan.json", "reported.json"
 Say = Callable[[str], None]
-_SECONDS = {"gaps": 15.0, "routers": 12.0, "comparison": 5.0, "version": 2.0}
-_PER_EXAMPLE = {"data": 0.03, "training": 0.55}
-_PER_QUERY = {"table": 0.2}
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Improvement:
         OSError
             If another process works on the same store.
         """
-        with locked(self.settings.store / "cycles"):
+        with self._held():
             entries = read_history(self.history_path)
             number = cycle or self._unreported(entries) or last_cycle(entries) + 1
             done = entry_of(entries, number)
@@ -121,13 +123,13 @@ class Improvement:
                     f"cycle={number}: the history holds {last_cycle(entries)}, so the next one is "
                     f"{last_cycle(entries) + 1}."
                 )
-            base = self.versions.open(current_version(entries))
+            base = self._open(entries, current_version(entries))
             stages = CycleStages(self.settings, self.steps, number, base, self._root(number))
             self._check_plan(stages, restart=restart)
             return self._finish(stages, approve=approve)
 
     def roll_back(self, to: str = "", *, signed_by: str = "gate") -> Entry:
-        """Make an earlier version the current one again.
+        """Make an earlier version the current one again; the present one need not be there.
 
         Parameters
         ----------
@@ -142,8 +144,10 @@ class Improvement:
         ValueError
             If there is nothing to go back to, or the version is the current one or not in the
             history.
+        FileNotFoundError
+            If the version is not there.
         """
-        with locked(self.settings.store / "cycles"):
+        with self._held():
             entries = read_history(self.history_path)
             target, current = to or version_before(entries), current_version(entries)
             known = {entry.before for entry in entries} | {entry.current for entry in entries}
@@ -152,7 +156,9 @@ class Improvement:
                     f"rollback_to={target!r}: choose a version that was current once and is not "
                     f"now, of {sorted(known - {current})}."
                 )
-            old, new = self.versions.open(current), self.versions.open(target)
+            new, last = self._open(entries, target), entries[-1]
+            side = "after" if last.current == last.candidate else "before"
+            weights = weights_of(entries, current, _weights(self.versions.open(FIRST_VERSION)))
             entry = Entry(
                 number=0,
                 cycle=0,
@@ -163,9 +169,9 @@ class Improvement:
                 candidate=target,
                 current=target,
                 time=_now(),
-                tables={"before": old.table().fingerprint, "after": new.table().fingerprint},
-                pools={"before": old.pool.fingerprint, "after": new.pool.fingerprint},
-                adapters=_changed_adapters(old, new),
+                tables={"before": last.tables[side], "after": new.table().fingerprint},
+                pools={"before": last.pools[side], "after": new.pool.fingerprint},
+                adapters=_changed(weights, _weights(new)),
                 version_sha256=new.sha256,
                 commit=commit(),
                 command=command_line(sys.argv),
@@ -177,8 +183,12 @@ class Improvement:
     def status(self) -> str:
         """Describe the history, the current version and a cycle that was begun."""
         entries = read_history(self.history_path)
-        version = self.versions.open(current_version(entries))
-        lines = [f"current: {version.name}, pool {version.pool_file}, table {version.table_folder}"]
+        name = current_version(entries)
+        try:
+            found = self._open(entries, name)
+            lines = [f"current: {name}, pool {found.pool_file}, table {found.table_folder}"]
+        except FileNotFoundError as error:
+            lines = [f"current: {name}, which is not here: {error}"]
         lines += [
             f"{e.number}. {e.time} {f'cycle {e.cycle}' if e.cycle else 'rollback'}: {e.candidate} "
             f"{e.verdict}, signed by {e.signed_by}; {' '.join(e.reasons)}"
@@ -208,7 +218,8 @@ class Improvement:
     def _make(self, stages: CycleStages) -> None:
         """Make every stage in turn, saying how long each may take."""
         for place, name in enumerate(STAGES[:-1], 1):
-            self.say(f"[{place}/{len(STAGES)}] {name}: {self._estimate(name, stages)} if not there")
+            time = expected_time(name, self.settings, queries=len(stages.old_table))
+            self.say(f"[{place}/{len(STAGES)}] {name}: {time} if not there")
             getattr(stages, name)
             self.say(f"[{place}/{len(STAGES)}] {name}: sealed")
             if name == "gaps":
@@ -219,16 +230,6 @@ class Improvement:
                     f"replay of {', '.join(focus.replay) or 'nothing'}"
                 )
         self.say(f"[{len(STAGES)}/{len(STAGES)}] version, gate, history and report")
-
-    def _estimate(self, name: str, stages: CycleStages) -> str:
-        """Say about how long a stage takes on two cores."""
-        settings = self.settings
-        seconds = _SECONDS.get(name, 0.0) * (
-            2 * len(settings.router_seeds) if name == "routers" else 1
-        )
-        seconds += _PER_EXAMPLE.get(name, 0.0) * settings.examples
-        seconds += _PER_QUERY.get(name, 0.0) * len(stages.old_table)
-        return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"
 
     def _entry(
         self, stages: CycleStages, candidate: Version, verdict: Verdict, *, approve: str
@@ -253,7 +254,7 @@ class Improvement:
                 "after": stages.new_table.fingerprint,
             },
             pools={"before": base.pool.fingerprint, "after": candidate.pool.fingerprint},
-            adapters=_changed_adapters(base, candidate),
+            adapters=_changed(_weights(base), _weights(candidate)),
             version_sha256=candidate.sha256,
             figures=figures_to_json(cycle_figures(stages.rows)),
             seconds=stages.seconds(),
@@ -267,13 +268,21 @@ class Improvement:
         if not (root / PLAN).is_file():
             self.say(f"cycle {entry.cycle} was done elsewhere: its report is left as it is.")
             return
-        plan = json.loads((root / PLAN).read_text("utf-8"))
-        base = self.versions.open(str(plan["base"]))
-        stages = CycleStages(self.settings, self.steps, entry.cycle, base, root)
-        if entry.config_hash == json_digest(self.settings.binding):
-            write_details(self.settings.output, stages, self.settings)
+        try:
+            self._describe(entry)
+        except UnsealedError as error:
+            self.say(f"{error}: the details of cycle {entry.cycle} are left as they are.")
         write_improvement(self.settings.output)
         write_whole(root / REPORTED, json.dumps({"entry": entry.sha256}) + "\n")
+
+    def _describe(self, entry: Entry) -> None:
+        """Write a judged cycle's details from its sealed stages."""
+        if entry.config_hash != json_digest(self.settings.binding):
+            raise UnsealedError(f"cycle {entry.cycle} was done with other settings")
+        base = self._open(read_history(self.history_path), entry.before)
+        root = self._root(entry.cycle)
+        stages = CycleStages(self.settings, self.steps, entry.cycle, base, root, sealed_only=True)
+        write_details(self.settings.output, stages, self.settings)
 
     def _unreported(self, entries: list[Entry]) -> int:
         """Return the last cycle if a kill came between its entry and its report, else 0."""
@@ -291,29 +300,47 @@ class Improvement:
             "base_pool": stages.base.pool.fingerprint,
         }
         path = stages.root / PLAN
-        if path.is_file() and not restart:
-            changed = changed_settings(json.loads(path.read_text("utf-8")), plan)
-            if changed:
-                raise ValueError(
-                    f"cycle {stages.number} was begun with other settings ({'; '.join(changed)}): "
-                    "restore them, or begin it again with --restart true, which keeps the stages "
-                    "that they do not touch."
-                )
+        begun = json.loads(path.read_text("utf-8")) if path.is_file() else plan
+        changed = changed_settings(begun, plan)
+        if changed and (stages.root / REPORTED).is_file():
+            raise ValueError(
+                f"{self.settings.store} holds cycle {stages.number} of another history, done with "
+                f"other settings ({'; '.join(changed)}): give this one another --store."
+            )
+        if changed and not restart:
+            raise ValueError(
+                f"cycle {stages.number} was begun with other settings ({'; '.join(changed)}): "
+                "restore them, or begin it again with --restart true, which keeps the stages "
+                "that they do not touch."
+            )
         if restart:
-            shutil.rmtree(stages.root / "work", ignore_errors=True)
+            for leftover in (stages.root / WORK, *stages.root.glob(".*.draft")):
+                shutil.rmtree(leftover, ignore_errors=True)
         write_whole(path, json.dumps(plan, indent=1, sort_keys=True) + "\n")
+
+    def _open(self, entries: list[Entry], name: str) -> Version:
+        """Open a version, the very one that the history signed."""
+        return self.versions.open(name, signed=signed_version(entries, name))
+
+    def _held(self) -> AbstractContextManager[None]:
+        """Hold the store for this command alone."""
+        store = self.settings.store
+        busy = f"another command improves {store}: wait until it ends, or give another --store."
+        return locked(store / "cycles", busy=busy)
 
     def _root(self, number: int) -> Path:
         """Return the folder of a cycle's stages."""
         return self.settings.store / "cycles" / f"c{number:04d}"
 
 
-def _changed_adapters(old: Version, new: Version) -> dict[str, dict[str, str]]:
+def _weights(version: Version) -> dict[str, str]:
+    """Hash the weights of a version's adapters, by name."""
+    return {adapter.name: adapter.sha256 for adapter in version.pool.adapters}
+
+
+def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """List the adapters whose weights differ, with both hashes."""
-    pairs = zip(old.pool.adapters, new.pool.adapters, strict=True)
-    return {
-        a.name: {"before": a.sha256, "after": b.sha256} for a, b in pairs if a.sha256 != b.sha256
-    }
+    return {n: {"before": old[n], "after": new[n]} for n in new if old[n] != new[n]}
 
 
 def _now() -> str:

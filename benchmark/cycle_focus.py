@@ -52,6 +52,8 @@ class Focus:
     def rows(self, table: OutcomeTable) -> np.ndarray:
         """Mark the table's queries that are in the region: bool (N,)."""
         mask = np.isin(table.task.astype(np.str_), self.tasks)
+        if self.domain:  # two domains may have a task of the same name
+            mask &= table.domain == self.domain
         return mask if self.complexity is None else mask & (table.complexity == self.complexity)
 
     def targets(self, region_share: float) -> list[tuple[str, int, float]]:

@@ -195,6 +195,35 @@ def version_before(entries: Sequence[Entry]) -> str:
     raise ValueError("no version was promoted so far: there is nothing to go back to.")
 
 
+def signed_version(entries: Sequence[Entry], name: str) -> str:
+    """Return the hash under which a version was judged; empty for the first version."""
+    return next((entry.version_sha256 for entry in entries if entry.candidate == name), "")
+
+
+def weights_of(entries: Sequence[Entry], version: str, first: Mapping[str, str]) -> dict[str, str]:
+    """Follow the adapters' hashes through a history, so that no version need be there.
+
+    Parameters
+    ----------
+    entries
+        The history.
+    version
+        One that it names.
+    first
+        Name -> sha256 of the adapters of the first version.
+
+    Returns
+    -------
+    dict
+        Name -> sha256 of the version's adapters.
+    """
+    known = {FIRST_VERSION: dict(first)}
+    for entry in [entry for entry in entries if entry.cycle]:
+        trained = {name: pair["after"] for name, pair in entry.adapters.items()}
+        known[entry.candidate] = known[entry.before] | trained
+    return known[version]
+
+
 def _entry(content: Mapping[str, Any]) -> Entry:
     """Read one entry, refusing fields that are not there or unknown."""
     names = {part.name for part in fields(Entry)}

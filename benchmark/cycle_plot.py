@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib as mpl
@@ -18,27 +18,27 @@ BEFORE, AFTER, GAIN = "#5B5B5B", "#0072B2", "#D55E00"
 _OFFSET = 0.14
 
 
-def draw_regions(rows: Sequence[RegionRow], *, names: Mapping[str, str], path: Path) -> None:
+def draw_regions(regions: Mapping[RegionRow, str], *, path: Path, confidence: float = 0.95) -> None:
     """Draw the verified accuracy of each region before and after, and beside it the paired gain.
 
     Parameters
     ----------
-    rows
-        From `routing_gym.benchmark.cycle_gate.compare_sides`, in their order from the top.
-    names
-        Kind -> what to call its rows; others are called by their label.
+    regions
+        Row of `routing_gym.benchmark.cycle_gate.compare_sides` -> its name, from the top.
     path
         PNG file to write.
+    confidence
+        Coverage of the intervals.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 1.9 + 0.5 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(11, 1.9 + 0.5 * len(regions)), layout="constrained")
         levels, gains = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-        places = np.arange(len(rows))[::-1]
-        for place, row in zip(places, rows, strict=True):
+        places = np.arange(len(regions))[::-1]
+        for place, row in zip(places, regions, strict=True):
             _draw(levels, place + _OFFSET, row.accuracy.before, colour=BEFORE, marker="o")
             _draw(levels, place - _OFFSET, row.accuracy.after, colour=AFTER, marker="s")
             _draw(gains, place, row.accuracy.gain, colour=GAIN, marker="D")
-        labels = [f"{names.get(row.kind, row.label)}\n({row.queries} queries)" for row in rows]
+        labels = [f"{name}\n({row.queries} queries)" for row, name in regions.items()]
         levels.set_yticks(places, labels, fontsize=9)
         levels.set_xlim(0, 1)
         levels.set_xlabel("verified accuracy of pool and router")
@@ -55,7 +55,10 @@ def draw_regions(rows: Sequence[RegionRow], *, names: Mapping[str, str], path: P
             )
         ]
         legend_below(figure, handles)
-        finish(figure, path, "test split; paired bootstrap 95 % intervals over queries and seeds")
+        percent = f"{100 * confidence:g} %"
+        finish(
+            figure, path, f"test split; paired bootstrap {percent} intervals over queries and seeds"
+        )
 
 
 def _draw(panel: Axes, place: float, interval: Interval, *, colour: str, marker: str) -> None:

@@ -32,6 +32,7 @@ from routing_gym.benchmark.report import (
     write_report,
 )
 from routing_gym.benchmark.statistics import Interval, figures_from_json
+from routing_gym.queries.samples import MANIFEST_FILE
 
 if TYPE_CHECKING:
     from routing_gym.benchmark.cycle_stages import CycleStages
@@ -90,6 +91,7 @@ def write_details(output: Path, stages: CycleStages, settings: CycleSettings) ->
         "targets": stages.focus.targets(settings.region_share),
         "focus": stages.focus.__dict__,
         "measures": training_record(stages.training.folder / ADAPTER).get("measures", {}),
+        "leaks": _read(stages.data.folder / MANIFEST_FILE).get("leaks"),
         "settings": settings.binding,
         "table": stages.new_table.fingerprint,
         "command": provenance(
@@ -120,6 +122,8 @@ def write_improvement(output: Path) -> None:
     rows = [RegionRow.from_json(row) for row in details.get("rows", [])]
     if rows:
         figures |= cycle_figures(rows) | _times(entries, details)
+        if details.get("leaks") is not None:
+            figures["leaks"] = float(details["leaks"])
         parts += _cycle_section(rows, details, figures)
     if studies:
         figures |= figures_from_json(studies["figures"])
@@ -128,7 +132,7 @@ def write_improvement(output: Path) -> None:
         figures["cycles"] = float(sum(entry.cycle > 0 for entry in entries))
         figures["promoted"] = float(sum(entry.verdict == "promoted" for entry in entries))
         parts += _history_section(entries)
-    plots = {PLOT: partial(_plot, rows)} if rows else {}
+    plots = {PLOT: partial(_plot, rows, details["settings"]["confidence"])} if rows else {}
     command = details.get("command") or provenance(argv=sys.argv)
     write_report(output, figures=figures, markdown="\n".join(parts), command=command, plots=plots)
 
@@ -139,9 +143,11 @@ def _cycle_section(
     """Describe the last cycle."""
     focus, settings = details["focus"], details["settings"]
     weak = next((row for row in rows if row.kind == WEAKEST), None)
+    percent = f"{100 * settings['confidence']:g} %"
+    table = partial(_rows_table, percent=percent)
     text = (
-        f"Cycle {details['cycle']}: the weakest region of the pool on train and validation is "
-        f"**{focus['label']}** (shrunken gap {focus['gap']:.2f} [{focus['gap_low']:.2f}, "
+        f"Cycle {details['cycle']}: {_chosen_region(details)} (shrunken gap "
+        f"{focus['gap']:.2f} [{focus['gap_low']:.2f}, "
         f"{focus['gap_high']:.2f}]). The adapter `{focus['adapter']}` was trained further "
         f"({settings['method']}) on {settings['examples']} made examples, "
         f"{settings['region_share']:.0%} of them of that region, the others replay of "
@@ -153,14 +159,23 @@ def _cycle_section(
     domains = [row for row in rows if row.kind == DOMAIN]
     tasks = [row for row in rows if row.kind == TASK]
     rule = [RULE.replace("\n", " "), ""]
-    lines = [text, "", *rule, "## Figures", "", figures_table(figures), "", f"![regions]({PLOT})"]
+    lines = [text, "", *rule, "## Figures", ""]
+    lines += [figures_table(figures, confidence=settings["confidence"]), "", f"![regions]({PLOT})"]
     lines += ["", "## Old and new on the test split", ""]
     lines += ["Means of pool and router, paired bootstrap intervals over queries and seeds.", ""]
-    lines += [_rows_table(shown), "", "## Domains", "", _rows_table(domains), ""]
-    lines += ["## Tasks", "", "Many small groups: not part of the rule.", "", _rows_table(tasks)]
+    lines += [table(shown), "", "## Domains", "", table(domains), ""]
+    lines += ["## Tasks", "", "Many small groups: not part of the rule.", "", table(tasks)]
     if weak is not None:
         lines += ["", _oracle_sentence(weak)]
     return [*lines, ""]
+
+
+def _chosen_region(details: dict[str, Any]) -> str:
+    """Say which region was worked on, and who chose it."""
+    label = f"**{details['focus']['label']}**"
+    if details["settings"]["task"]:
+        return f"the task {label} was asked for, and stands for the weakest region in what follows"
+    return f"the weakest region of the pool on train and validation is {label}"
 
 
 def _oracle_sentence(weak: RegionRow) -> str:
@@ -172,9 +187,10 @@ def _oracle_sentence(weak: RegionRow) -> str:
     )
 
 
-def _rows_table(rows: Sequence[RegionRow]) -> str:
-    """Format regions as a table."""
-    header = ["region", "queries", "accuracy before", "after", "gain [95 %]", "reward gain [95 %]"]
+def _rows_table(rows: Sequence[RegionRow], *, percent: str) -> str:
+    """Format regions as a table, with intervals of so many percent."""
+    header = ["region", "queries", "accuracy before", "after"]
+    header += [f"gain [{percent}]", f"reward gain [{percent}]"]
     cells = [
         [
             _KINDS.get(row.kind, row.label) + (f" ({row.label})" if row.kind == WEAKEST else ""),
@@ -221,9 +237,12 @@ def _times(entries: Sequence[Entry], details: dict[str, Any]) -> Figures:
     }
 
 
-def _plot(rows: Sequence[RegionRow], path: Path) -> None:
+def _plot(rows: Sequence[RegionRow], confidence: float, path: Path) -> None:
     """Draw the regions, tasks left out."""
-    draw_regions([row for row in rows if row.kind != TASK], names=_KINDS, path=path)
+    shown = [row for row in rows if row.kind != TASK]
+    names = {row: _KINDS.get(row.kind, f"domain {row.label}") for row in shown}
+    names |= {row: f"weakest region: {row.label}" for row in shown if row.kind == WEAKEST}
+    draw_regions(names, path=path, confidence=confidence)
 
 
 def _read(path: Path) -> dict[str, Any]:

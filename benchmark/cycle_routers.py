@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from routing_gym.benchmark.cycle_gate import Side
+from routing_gym.benchmark.gap_routers import check_agent
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.rewards.reward import DEFAULT_REWARD
 
@@ -61,10 +62,18 @@ def train_router(
 def use_policy(
     policy: Path, table: OutcomeTable, folder: Path, *, reward: Mapping[str, float]
 ) -> None:
-    """Keep the choices of a trained policy on the test split, in place of training one."""
+    """Keep the choices of a trained policy on the test split, in place of training one.
+
+    Raises
+    ------
+    ValueError
+        If the policy is of another pool or encoder than the table.
+    """
     from routing_gym.agents import load_agent
 
-    _keep_choices(load_agent(policy), table, folder, dict(reward) or dict(DEFAULT_REWARD.weights))
+    agent = load_agent(policy)
+    check_agent(agent, table)
+    _keep_choices(agent, table, folder, dict(reward) or dict(DEFAULT_REWARD.weights))
 
 
 def read_side(table: OutcomeTable, folders: Sequence[Path], *, reward: Mapping[str, float]) -> Side:

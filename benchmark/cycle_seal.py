@@ -22,6 +22,10 @@ SEAL = "seal.json"
 WORK = "work"
 
 
+class UnsealedError(ValueError):
+    """A stage is not sealed, where it may not be made."""
+
+
 @dataclass(frozen=True)
 class Sealed:
     """A finished stage.
@@ -48,7 +52,7 @@ def seal_stage(
     root: Path,
     name: str,
     inputs: Mapping[str, Any],
-    make: Callable[[Path, Path], None],
+    make: Callable[[Path, Path], None] | None,
 ) -> Sealed:
     """Make a stage, unless it is sealed already for the same inputs.
 
@@ -62,7 +66,8 @@ def seal_stage(
         What the result depends on; JSON values.
     make
         ``(draft, work)``: writes the results into an empty folder; `work` is a folder that outlives
-        a kill (checkpoints, lines appended so far) and is removed with the seal.
+        a kill (checkpoints, lines appended so far) and is removed with the seal. None: the stage
+        may only be found, not made.
 
     Returns
     -------
@@ -71,6 +76,8 @@ def seal_stage(
 
     Raises
     ------
+    UnsealedError
+        If it would have to be made and may not be.
     ValueError
         If a sealed file was changed afterwards.
     """
@@ -78,7 +85,9 @@ def seal_stage(
     place = root / f"{name}-{key[:12]}"
     work = root / WORK / place.name
     found = read_seal(place)
-    if found is None:
+    if found is None and make is None:
+        raise UnsealedError(f"{place} is not there, or was made of something else")
+    if found is None and make is not None:
         draft = place.with_name(f".{place.name}.draft")
         for leftover in (draft, place):
             shutil.rmtree(leftover, ignore_errors=True)

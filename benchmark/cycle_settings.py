@@ -43,7 +43,8 @@ class CycleSettings:
     level
         Regions among which the weakest is looked for: domain, task, or task_complexity.
     task
-        Improve this task, in place of the weakest region.
+        Improve this task, in place of the weakest region; with level task_complexity its weakest
+        complexity.
     adapter
         Train this adapter, in place of the one that owns the region's domain.
     examples, held_out
@@ -54,13 +55,13 @@ class CycleSettings:
     data_seed
         Seed of the made data; each cycle adds its number to it.
     data_options
-        Further settings of the data, see `routing_gym.queries.synthesis.make_samples`.
+        Settings of the data, see `routing_gym.queries.synthesis_settings.SynthesisSettings`.
     method
         sft: supervised fine-tuning on the made answers; grpo: reinforcement learning with the
         verifier as its reward.
     training
         Settings of the training, see `routing_gym.adapters.training.AdapterTrainingConfig` or, for
-        grpo, `routing_gym.adapters.grpo.GRPOTrainingConfig`.
+        grpo, `routing_gym.adapters.grpo.GRPOSettings`.
     answer_batch, flush_rows
         Rows per generated batch, and between writes to disk.
     quality
@@ -131,6 +132,11 @@ class CycleSettings:
     def chosen(self, *names: str) -> dict[str, Any]:
         """Return some settings as JSON values, for a stage's key."""
         return {name: _plain(getattr(self, name)) for name in names}
+
+    @property
+    def region_level(self) -> str:
+        """The level that is looked at: a task that was asked for is smaller than a domain."""
+        return "task" if self.task and self.level == "domain" else self.level
 
     @property
     def binding(self) -> dict[str, Any]:

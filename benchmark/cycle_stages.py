@@ -81,6 +81,8 @@ class CycleStages:
         The version that it starts from.
     root
         Folder of its stages.
+    sealed_only
+        Whether to refuse to make what is not sealed: a cycle that was judged is not done again.
     """
 
     settings: CycleSettings
@@ -88,6 +90,7 @@ class CycleStages:
     number: int
     base: Version
     root: Path
+    sealed_only: bool = False
 
     @cached_property
     def old_table(self) -> OutcomeTable:
@@ -97,13 +100,14 @@ class CycleStages:
     @cached_property
     def gaps(self) -> Sealed:
         """Where the pool is weakest, on train and validation."""
-        table, chosen = self.old_table, self.settings.chosen("level", "task", "adapter")
+        table, level = self.old_table, self.settings.region_level
+        chosen = self.settings.chosen("level", "task", "adapter")
 
         def make(draft: Path, work: Path) -> None:
             seen = table.where(split=[split for split in table.splits if split != "test"])
-            report = self.steps.find(seen, self.settings.level)
+            report = self.steps.find(seen, level)
             report.save(draft)
-            choose_focus(report, seen, self.base.pool, **chosen).save(draft)
+            choose_focus(report, seen, self.base.pool, **chosen | {"level": level}).save(draft)
 
         return self._seal("gaps", {"table": table.fingerprint, **chosen}, make)
 
@@ -326,7 +330,7 @@ class CycleStages:
         self, name: str, inputs: Mapping[str, Any], make: Callable[[Path, Path], None]
     ) -> Sealed:
         """Make or find a stage."""
-        return seal_stage(self.root, name, inputs, make)
+        return seal_stage(self.root, name, inputs, None if self.sealed_only else make)
 
 
 def training_record(folder: Path) -> dict[str, Any]:

@@ -76,26 +76,41 @@ class VersionStore:
     pool: str
     table: Path
 
-    def open(self, name: str) -> Version:
+    def open(self, name: str, *, signed: str = "") -> Version:
         """Open a version and verify all of its files.
+
+        Parameters
+        ----------
+        name
+            ``v0000`` and so on.
+        signed
+            Hash of the record that the history signed; one of another history may lie in a folder
+            under the same name. Empty takes any.
 
         Raises
         ------
         FileNotFoundError
             If it is in none of the folders.
         ValueError
-            If it is not complete or a file is not the recorded one.
+            If it is not the signed one, not complete, or a file is not the recorded one.
         """
         if name == FIRST_VERSION:
             return Version(name, load_pool(self.pool), self.pool, self.table)
-        folder = next((f / name for f in self.folders if (f / name / RECORD).is_file()), None)
-        if folder is None:
+        found = [f / name for f in self.folders if (f / name / RECORD).is_file()]
+        if not found:
             raise FileNotFoundError(
-                f"version {name} is current, but lies in none of "
-                f"{', '.join(map(str, self.folders))}: restore its folder, go back with "
-                "--rollback true, or start a history of your own with another --output."
+                f"version {name} lies in none of {', '.join(map(str, self.folders))}: restore its "
+                "folder, go back to a version that is here with --rollback true (--rollback_to "
+                f"{FIRST_VERSION}), or begin a history of your own with another --output and "
+                "--store."
             )
-        return read_version(folder)
+        for folder in found:
+            if not signed or json_digest(_read_record(folder)) == signed:
+                return read_version(folder)
+        raise ValueError(
+            f"{found[0]} is not the one that the history signed ({signed[:12]}): restore that, or "
+            f"go back with --rollback true (--rollback_to {FIRST_VERSION})."
+        )
 
     def place(self, name: str) -> Path:
         """Return the folder in which a new version is put."""
@@ -110,7 +125,7 @@ def read_version(folder: Path) -> Version:
     ValueError
         If a file, or an adapter outside the folder, is not the recorded one.
     """
-    record = json.loads((folder / RECORD).read_text("utf-8"))
+    record = _read_record(folder)
     check_files(folder, record["files"], remedy="restore the version", leave_out=RECORD)
     pool = PoolSpec.from_yaml(folder / POOL)
     if pool.fingerprint != record["pool_fingerprint"]:
@@ -180,6 +195,15 @@ def with_adapter(pool: PoolSpec, name: str, folder: Path) -> PoolSpec:
     adapters = list(pool.adapters)
     adapters[pool.position(name)] = AdapterSpec(name, folder)
     return PoolSpec(pool.base_model, tuple(adapters))
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """Read what a version's folder says of itself."""
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / RECORD} is damaged: restore the version.") from error
+    return record
 
 
 def _write_pool(folder: Path, pool: PoolSpec, *, own: set[str]) -> None:

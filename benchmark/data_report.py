@@ -112,9 +112,8 @@ def draw_effect(probes: Sequence[Probe], thresholds: Thresholds, path: Path) -> 
             "same": "same question as an evaluation query",
             "other": "other questions",
         }
-        styles = {"all": "--", "same": "-", "other": "-"}
         handles = [
-            Line2D([], [], color=COLOURS[key], linestyle=styles[key], label=label)
+            Line2D([], [], color=COLOURS[key], ls="--" if key == "all" else "-", label=label)
             for key, label in labels.items()
         ]
         legend_below(figure, [*handles, Line2D([], [], color="#777777", ls=":", label="applied")])
@@ -171,8 +170,9 @@ def _dropped_table(dropped: Mapping[str, Mapping[str, int]]) -> str:
     if not totals:
         return "Nothing."
     reasons = [reason for reason, _ in totals.most_common()]
-    rows = [[r, *(str(c.get(r, 0)) for c in dropped.values()), str(totals[r])] for r in reasons]
-    return markdown_table(["reason", *dropped, "all"], rows)
+    rows = [[label, *(str(c.get(r, 0)) for r in reasons)] for label, c in dropped.items()]
+    rows.append(["all", *(str(totals[reason]) for reason in reasons)])
+    return markdown_table(["task / complexity", *reasons], rows)
 
 
 def _boundary(effect: Effect) -> str:

@@ -74,7 +74,9 @@ def _panel(axes: Axes, gaps: Sequence[Gap]) -> None:
         face = colour if gap.discovered else "white"
         axes.plot(gap.shrunken.value, line, "o", ms=6, mec=colour, mfc=face)
     axes.set_yticks(range(len(gaps)), [_label(gap) for gap in gaps], fontsize=9)
-    axes.set_ylim(len(gaps) - 0.5, -0.5)
+    axes.set_ylim(max(len(gaps), 1) - 0.5, -0.5)
+    if not gaps:
+        axes.text(0.5, 0.5, "not judged at this level", ha="center", transform=axes.transAxes)
     ends = np.array([[g.observed.low, g.observed.high] for g in gaps]) if gaps else np.zeros((1, 2))
     if ends.min() < 0:
         axes.axvline(0, color="#333333", lw=0.8)

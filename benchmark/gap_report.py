@@ -76,16 +76,20 @@ def gap_figures(report: GapReport) -> dict[str, float | Interval]:
             continue
         figures[f"{kind}_regions"] = float(len(gaps))
         figures[f"{kind}_discovered"] = float(len(report.of_kind(kind, discovered=True)))
-        first = report.weakest(kind, headline_level(report))
+        first = report.weakest(kind, headline_level(report, kind=kind))
         figures[f"weakest_{kind}_gap"] = first.shrunken
         figures[f"weakest_{kind}_gain"] = first.gain_interval
         figures[f"weakest_{kind}_queries"] = float(first.queries)
     return figures
 
 
-def headline_level(report: GapReport) -> str:
-    """Return the level that is reported first: tasks where they are known, else clusters."""
-    present = {gap.region.level for gap in report.gaps}
+def headline_level(report: GapReport, *, kind: str = "") -> str:
+    """Return the level that is reported first: tasks where they are known, else clusters.
+
+    With a kind, the first at which it was judged: the router may be, on too few queries, by domain
+    only.
+    """
+    present = {gap.region.level for gap in report.gaps if kind in ("", gap.kind)}
     order = ("task", "cluster", "domain", "task_complexity")
     return next(level for level in order if level in present)
 
@@ -162,7 +166,7 @@ def _section(report: GapReport, kind: str, meaning: str) -> list[str]:
     if not gaps:
         return [*parts, f"Not known: {report.unknown.get(kind, 'no region was judged.')}"]
     parts.append(meaning)
-    first = headline_level(report)
+    first = headline_level(report, kind=kind)
     for level in sorted(LEVELS, key=lambda level: (level != first, LEVELS.index(level))):
         found = report.of_kind(kind, level=level)
         if found:

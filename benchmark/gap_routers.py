@@ -45,19 +45,8 @@ def saved_actions(
     ValueError
         If it is of another pool or encoder, decides on more than embeddings, or no query is left.
     """
-    known = agent.metadata
-    if agent.adapters != table.adapters:
-        raise ValueError(
-            f"policy {agent.name!r} is for adapters {agent.adapters}, the table for "
-            f"{table.adapters}: give a policy of the table's pool."
-        )
-    encoder, own = str(known.get("encoder", "")), table.manifest.encoder
-    if encoder and own and encoder != own:
-        raise ValueError(
-            f"policy {agent.name!r} decides on embeddings of encoder {encoder!r}, the table holds "
-            f"those of {own!r}: give a policy of the table's encoder, or --agent {agent.name}."
-        )
-    fitted = _fitted_on(table, known)
+    check_agent(agent, table)
+    fitted = _fitted_on(table, agent.metadata)
     asked = np.isin(table.split.astype(np.str_), [s for s in splits if not fitted or s != TRAIN])
     if not asked.any():
         raise ValueError(
@@ -72,6 +61,27 @@ def saved_actions(
         f"{agent.name} (saved), judged on {int(asked.sum())} queries outside the train split that "
         "it was fitted on."
     )
+
+
+def check_agent(agent: Agent, table: OutcomeTable) -> None:
+    """Refuse a saved agent whose choices mean nothing on a table.
+
+    Raises
+    ------
+    ValueError
+        If it is of another pool or encoder.
+    """
+    if agent.adapters != table.adapters:
+        raise ValueError(
+            f"policy {agent.name!r} is for adapters {agent.adapters}, the table for "
+            f"{table.adapters}: give a policy of the table's pool."
+        )
+    encoder, own = str(agent.metadata.get("encoder", "")), table.manifest.encoder
+    if encoder and own and encoder != own:
+        raise ValueError(
+            f"policy {agent.name!r} decides on embeddings of encoder {encoder!r}, the table holds "
+            f"those of {own!r}: give a policy of the table's encoder, or --agent {agent.name}."
+        )
 
 
 def out_of_fold_actions(

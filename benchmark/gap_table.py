@@ -6,7 +6,7 @@ The gaps are defined in `routing_gym.benchmark.gaps`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -99,6 +99,8 @@ class TableView:
         for level, members in groups.items():
             inside = [Group(g.region, g.rows[self.judged[g.rows]]) for g in members]
             kept[level] = [g for g in inside if len(g.rows) >= self.settings.min_queries]
+        if not any(kept.values()):
+            return []
         return self._compared("router", regrets, kept, position=position)
 
     def evaluator(self, groups: Groups) -> list[tuple[Evidence, Gap]]:
@@ -170,13 +172,19 @@ class TableView:
             figures["score_minus_truth"] = float((self.score - self.truth).mean())
         return figures
 
-    def unknown(self) -> dict[str, str]:
-        """Kinds that could not be judged, and why."""
+    def unknown(self, judged: Collection[str]) -> dict[str, str]:
+        """Kinds that could not be judged, beside those that were, and why."""
         reasons = {}
         if not self.judged.any():
             reasons["router"] = (
                 "nobody is known to have chosen: give --policy (a saved agent) or --agent (one of "
                 "the registry, trained out of fold)."
+            )
+        elif "router" not in judged:
+            reasons["router"] = (
+                f"no region holds min_queries={self.settings.min_queries} of the "
+                f"{int(self.judged.sum())} queries on which the router is judged: lower it, or "
+                "give --agent, which is judged on all queries."
             )
         if self.score is None:
             reasons["evaluator"] = (

@@ -61,7 +61,7 @@ def targets_of_gaps(
     if report.touches_test:
         raise ValueError(
             "the gaps were found with the test split, so nothing may be made from them: find them "
-            "again without --splits test."
+            "again without test among --splits."
         )
     if report.fingerprint != table.fingerprint:
         raise ValueError(

@@ -124,7 +124,7 @@ def find_gaps(
         queries=len(view.rows),
         router=router or ("actions" if actions is not None else ""),
         overall=view.overall(),
-        unknown=view.unknown(),
+        unknown=view.unknown([gap.kind for gap in gaps]),
         notes=notes,
     )
 

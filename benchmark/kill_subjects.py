@@ -126,7 +126,7 @@ def _collection(inputs: Path) -> dict[str, Any]:
     """Return the settings of a small collection."""
     return {
         "pool": str(inputs / POOL),
-        "mix": dict.fromkeys(TASKS, 12),
+        "mix": dict.fromkeys(TASKS, 10),
         "flush_rows": 8,
         "threads": 1,
     }

@@ -101,14 +101,14 @@ class Subject:
             )
 
     def finish(self, folder: Path) -> list[str]:
-        """Start it again until it ends; return what was wrong."""
+        """Start it again until it ends; return what was wrong: a start that fails is a fault."""
+        faults: list[str] = []
         for _ in range(RESTARTS):
-            if self.ended(folder):
-                return []
-            if self.start(folder).wait() == 0:
-                return []
-        printed = (folder / "log.txt").read_text("utf-8", errors="replace").splitlines()
-        return [f"did not end after {RESTARTS} starts: {printed[-1] if printed else ''}"]
+            if self.ended(folder) or self.start(folder).wait() == 0:
+                return faults
+            printed = (folder / "log.txt").read_text("utf-8", errors="replace").splitlines()
+            faults.append(f"a start after the kill failed: {printed[-1] if printed else ''}")
+        return [*faults, f"did not end after {RESTARTS} starts"]
 
     def reference(self, folder: Path) -> float:
         """Run it without a kill; return its seconds."""
@@ -243,8 +243,8 @@ def trial_to_json(trial: Trial) -> dict[str, object]:
 
 def _differing(own: Entry, other: Entry) -> list[str]:
     """Name what should be equal in the entries of two runs of one cycle, and is not."""
-    names = ("verdict", "reasons", "before", "candidate", "current", "region", "adapter", "figures")
-    names += ("adapters", "pools", "signed_by", "cycle")
+    same = "verdict reasons before candidate current region adapter figures adapters pools cycle"
+    names = [*same.split(), "signed_by"]
     return [name for name in names if getattr(own, name) != getattr(other, name)]
 
 

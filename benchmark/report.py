@@ -77,13 +77,13 @@ def format_interval(interval: Interval, *, digits: int = 3, signed: bool = False
     return f"{value} [{low}, {high}]"
 
 
-def figures_table(figures: Mapping[str, float | Interval]) -> str:
-    """Format named figures as a Markdown table."""
+def figures_table(figures: Mapping[str, float | Interval], *, confidence: float = 0.95) -> str:
+    """Format named figures as a Markdown table; `confidence` is the coverage of the intervals."""
     cells = []
     for name, figure in figures.items():
         text = format_interval(figure) if isinstance(figure, Interval) else f"{figure:.3f}"
         cells.append([f"`{name}`", text])
-    return markdown_table(["figure", "value [95 %]"], cells)
+    return markdown_table(["figure", f"value [{100 * confidence:g} %]"], cells)
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:

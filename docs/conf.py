@@ -32,8 +32,6 @@ extensions = [
 root_doc = "index"
 html_theme = "furo"
 html_title = f"{project} {version}"
-html_static_path: list[str] = ["static"]
-html_css_files = ["wide.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
@@ -42,7 +40,7 @@ default_role = "py:obj"
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 python_use_unqualified_type_names = True
-maximum_signature_line_length = 88
+maximum_signature_line_length = 120
 autodoc_member_order = "bysource"
 autodoc_default_options = {
     "members": True,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from docutils import nodes
+from sphinx.addnodes import desc_annotation
 from sphinx.ext.napoleon import Config, NumpyDocstring
 
 from docs.environments import environment_classes, short_name, split_docstring
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 # Attributes become fields: as objects they would be there twice where a property has the name.
-CONVENTION = Config(napoleon_use_ivar=True, napoleon_use_rtype=False)
+CONVENTION: Any = Config(napoleon_use_ivar=True, napoleon_use_rtype=False)
+LONGEST_VALUE = 160  # characters
 
 
 def read_docstring(
@@ -26,7 +29,7 @@ def read_docstring(
     """
     if what == "class" and described in environment_classes().values():
         lines[:] = _environment(described, lines, no_index=bool(options.get("no-index")))
-    kind = "object" if what in ("attribute", "data", "property") else what
+    kind: Any = "object" if what in ("attribute", "data", "property") else what
     lines[:] = NumpyDocstring(lines, CONVENTION, app, kind, name, described, options).lines()
 
 
@@ -47,8 +50,20 @@ def leave_out_object(
         bases.clear()
 
 
+def shorten_values(app: Sphinx, doctree: nodes.document) -> None:
+    """Leave out the values of constants that would fill lines: registries have pages.
+
+    The parameters are those of Sphinx's event ``doctree-read``.
+    """
+    for annotation in doctree.findall(desc_annotation):
+        value = annotation.children[-1]
+        if isinstance(value, nodes.Text) and len(value) > LONGEST_VALUE:
+            annotation.replace(value, nodes.Text("..."))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Listen to docstrings and bases."""
+    """Listen to docstrings, bases and values."""
     app.connect("autodoc-process-docstring", read_docstring)
     app.connect("autodoc-process-bases", leave_out_object)
+    app.connect("doctree-read", shorten_values)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

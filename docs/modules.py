@@ -16,10 +16,16 @@ NAMESPACE = "routing_gym."
 
 
 def packages(root: Path = ROOT) -> list[str]:
-    """Return the public packages in the order of setup.cfg, the lowest floor first."""
+    """Return the packages with code in the order of setup.cfg, the lowest floor first."""
     setup = configparser.ConfigParser()
     setup.read(root / "setup.cfg", encoding="utf-8")
-    return setup["options"]["packages"].split()
+    names = setup["options"]["packages"].split()
+    return [name for name in names if (_folder(name, root) / "__init__.py").is_file()]
+
+
+def _folder(package: str, root: Path) -> Path:
+    """Return where setup.cfg's mapping has a package."""
+    return root.joinpath(*package.removeprefix(NAMESPACE).split("."))
 
 
 def modules(package: str) -> list[ModuleType]:

@@ -48,11 +48,11 @@ def write_pages(folder: Path, root: Path = ROOT) -> None:
         if not target.is_file() or target.read_bytes() != content:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_file() and path not in kept:
-            path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+    for old in sorted(folder.rglob("*"), reverse=True):
+        if old.is_file() and old not in kept:
+            old.unlink()
+        elif old.is_dir() and not any(old.iterdir()):
+            old.rmdir()
 
 
 def _write(app: Sphinx) -> None:

@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sphinx.addnodes import pending_xref
+
 if TYPE_CHECKING:
-    from docutils.nodes import Element, TextElement
-    from sphinx.addnodes import pending_xref
+    from docutils.nodes import Element, TextElement, document
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
@@ -83,8 +84,8 @@ class Names:
         return content if has_no_page(target) else None
 
     def _only_one(self, names: Iterable[str], target: str) -> str | None:
-        """Return the one full name that ends in a class's name, with or without its attribute."""
-        if not target[:1].isupper():
+        """Return the one full name that ends in a class's name, or in a name of two parts."""
+        if not target[:1].isupper() and "." not in target:
             return None  # `step` and `budget` are words as well
         if not self._endings:
             self._endings = by_ending(names)
@@ -92,7 +93,19 @@ class Names:
         return found[0] if len(found) == 1 else None
 
 
+def look_exactly(app: Sphinx, doctree: document) -> None:
+    """Have names looked up as they stand; `Names` does the rest.
+
+    Sphinx would compare the exceptions that a function raises with the end of every name there is.
+    The parameters are those of Sphinx's event ``doctree-read``.
+    """
+    for node in doctree.findall(pending_xref):
+        if node.get("refdomain") == "py":
+            node.attributes.pop("refspecific", None)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Listen to what Sphinx has not found."""
+    """Listen to the names that were read, and to those that Sphinx has not found."""
+    app.connect("doctree-read", look_exactly)
     app.connect("missing-reference", Names().resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

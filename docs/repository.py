@@ -58,7 +58,8 @@ def repository_pages(root: Path) -> Iterator[tuple[str, str]]:
     yield "index.md", "\n".join([page, *lines]) + "\n"
     yield "changelog.md", _read(root / "CHANGELOG.md")
     yield "citation.md", citation_page(root)
-    found = sorted(path.parent.name for path in root.glob("results/*/report.md"))
+    folder = root / "results"
+    found = [path.parent.relative_to(folder).as_posix() for path in _reports(root)]
     listed = contents([f"{name} <{name}/report>" for name in found], hidden=False)
     yield "results/index.rst", "\n".join([heading("Reports"), listed])
 
@@ -75,7 +76,7 @@ def citation_page(root: Path) -> str:
     citation = Citation(text)
     forms = {
         "APA": ("text", citation.as_apalike()),
-        "BibTeX": ("bibtex", citation.as_bibtex()),
+        "BibTeX": ("bibtex", citation.as_bibtex(reference="routing_gym")),
         "CITATION.cff": ("yaml", text),
     }
     blocks = [
@@ -86,7 +87,7 @@ def citation_page(root: Path) -> str:
 
 def repository_files(root: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the reports and whatever a page of the repository links to, where it lies there."""
-    pages = [root / "README.md", *sorted(root.glob("results/*/report.md"))]
+    pages = [root / "README.md", *_reports(root)]
     sent: set[Path] = set()
     for page in pages:
         for target in linked(_read(page)):
@@ -99,6 +100,11 @@ def repository_files(root: Path) -> Iterator[tuple[str, bytes]]:
                 yield f"{path.relative_to(root).as_posix()}/index.md", folder_page(path)
     for page in pages[1:]:
         yield page.relative_to(root).as_posix(), page.read_bytes()
+
+
+def _reports(root: Path) -> list[Path]:
+    """Return the committed reports, sorted."""
+    return sorted(root.glob("results/**/report.md"))
 
 
 def folder_page(folder: Path) -> bytes:

@@ -95,17 +95,7 @@ def best_of_n(
     ValueError
         If a query is of a test split, there is no adapter, or the threshold is no share.
     """
-    tested = [query.query_id for query in queries if query.split == "test"]
-    if tested:
-        raise ValueError(
-            f"query {tested[0]!r} is of the test split: nothing may be made from it; leave out all "
-            f"{len(tested)} of them."
-        )
-    if not adapters or not 0 <= threshold <= 1 or flush_queries < 1:
-        raise ValueError(
-            f"adapters={list(adapters)}, threshold={threshold}, flush_queries={flush_queries}: "
-            "give an adapter, a threshold in [0, 1] and at least 1 query per write."
-        )
+    _check(adapters, queries, threshold, flush_queries)
     best: dict[str, BestAnswer] = {}
     for name in adapters:
         weights = pool.spec.adapters[pool.spec.position(name)].sha256
@@ -115,11 +105,7 @@ def best_of_n(
         }
         path = folder / f"best-{name}.jsonl"
         with locked(path):
-            known = {
-                query_id: scored
-                for query_id, key, scored in whole_lines(path)
-                if keys.get(query_id) == key
-            }
+            known = {row: scored for row, key, scored in whole_lines(path) if keys.get(row) == key}
             if on_rows:
                 on_rows(len(known))
             todo = [query for query in queries if query.query_id not in known]
@@ -136,12 +122,29 @@ def best_of_n(
                     batch_size=batch_size,
                 )
                 fresh = _scored(scorer, part, answers)
-                append_lines(path, [(q, keys[q], scored) for q, scored in fresh.items()])
+                append_lines(path, [(row, keys[row], scored) for row, scored in fresh.items()])
                 known.update(fresh)
                 if on_rows:
                     on_rows(len(part))
         _choose(best, name, known)
     return {query_id: answer for query_id, answer in best.items() if answer.quality >= threshold}
+
+
+def _check(
+    adapters: Sequence[str], queries: Sequence[Query], threshold: float, flush_queries: int
+) -> None:
+    """Refuse what may not be answered or cannot be judged."""
+    tested = [query.query_id for query in queries if query.split == "test"]
+    if tested:
+        raise ValueError(
+            f"query {tested[0]!r} is of the test split: nothing may be made from it; leave out all "
+            f"{len(tested)} of them."
+        )
+    if not adapters or not 0 <= threshold <= 1 or flush_queries < 1:
+        raise ValueError(
+            f"adapters={list(adapters)}, threshold={threshold}, flush_queries={flush_queries}: "
+            "give an adapter, a threshold in [0, 1] and at least 1 query per write."
+        )
 
 
 def _scored(

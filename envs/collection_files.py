@@ -90,8 +90,15 @@ def damaged(path: Path, error: Exception) -> ValueError:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a file of the collection for this process alone.
+def locked(path: Path, *, busy: str = "") -> Iterator[None]:
+    """Hold a file of the collection, or another that is written to, for this process alone.
+
+    Parameters
+    ----------
+    path
+        The file; the lock lies beside it.
+    busy
+        What is said if another process holds it; empty speaks of a collection.
 
     Raises
     ------
@@ -103,7 +110,6 @@ def locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise OSError(
-                f"{path} is being collected by another process: wait, or choose other adapters."
-            ) from error
+            other = "is being collected by another process: wait, or choose other adapters."
+            raise OSError(busy or f"{path} {other}") from error
         yield

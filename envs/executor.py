@@ -5,9 +5,9 @@ arrives, in whatever order. So resuming, and that the outcome is the same to the
 caller's business, and an executor needs to know of neither.
 
 The rule for what goes wrong is the same everywhere. An item that raises is a `Failure` at once: it
-would raise again. An item whose worker died is tried once more, and is a `Failure` with
-`WorkerDied` if that worker dies too. Neither costs any other item its result. In this process
-alone nothing can die but the process.
+would raise again. An item whose worker died is tried again, so often that at least two deaths are
+its own, and is then a `Failure` with `WorkerDied`. Neither costs any other item its result. In this
+process alone nothing can die but the process.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Executor(Protocol):
 
 
 TRIES = 2
-"""How often an item is begun whose worker dies."""
+"""How often an item is begun, at least, whose worker dies."""
 
 
 class Worker(Generic[ContentT, ResultT]):

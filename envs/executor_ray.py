@@ -91,35 +91,46 @@ class RayExecutor:
     def map(
         self, work: Work[ContentT, ResultT], items: Sequence[Item[ContentT]]
     ) -> Generator[Done[ContentT, ResultT]]:
-        """See `routing_gym.envs.executor.Executor.map`."""
+        """See `routing_gym.envs.executor.Executor.map`.
+
+        Ray itself tries an item again where its actor was started again. What is lost even so, with
+        its actor's machine perhaps, is done at the end by new actors.
+        """
         if not items:
             return
-        ray = self.connect()
+        # Held here: actors that are started again need it too.
+        kept: Kept[ContentT, ResultT] = Kept(self.connect().put(work))
+        left = {item.key: item for item in items}
         with _quiet_data() as data:
-            # Held here: actors that are started again need it too.
-            kept: Kept[ContentT, ResultT] = Kept(ray.put(work))
-            left = {item.key: item for item in items}
-            dataset = data.from_items(
-                [{KEY: item.key, CONTENT: pickle.dumps(item.content)} for item in items],
-                override_num_blocks=len(items),  # an item is a task of its own, sent back at once
-            ).map_batches(
-                DataActor,
-                fn_constructor_args=(kept, self.threads),
-                batch_size=1,
-                compute=data.ActorPoolStrategy(  # one item at an actor, so that it alone can die
-                    size=min(self.workers, len(items)), max_tasks_in_flight_per_actor=1
-                ),
-                num_cpus=self.cpus,
-                num_gpus=self.gpus or None,
-                max_restarts=-1,
-                max_task_retries=TRIES - 1,
-            )
-            for row in dataset.iter_rows():
-                item = left.pop(str(row[KEY]), None)
-                if item is not None:
-                    yield Done(item, *pickle.loads(row[OUTCOME]))
-            for item in left.values():  # lost by Ray at the last try
+            for retries in (TRIES - 1, 0):
+                for row in self._dataset(data, kept, left, retries=retries).iter_rows():
+                    item = left.pop(str(row[KEY]), None)
+                    if item is not None:
+                        yield Done(item, *pickle.loads(row[OUTCOME]))
+                if not left:
+                    return
+            for item in left.values():
                 yield Done(item, failure=Failure(WorkerDied()))
+
+    def _dataset(
+        self, data: Any, work: Work[Any, Any], items: Mapping[str, Item[Any]], *, retries: int
+    ) -> Any:
+        """Describe a map over items; those that Ray gives up are missing in its rows."""
+        return data.from_items(
+            [{KEY: key, CONTENT: pickle.dumps(item.content)} for key, item in items.items()],
+            override_num_blocks=len(items),  # an item is a task of its own, sent back at once
+        ).map_batches(
+            DataActor,
+            fn_constructor_args=(work, self.threads),
+            batch_size=1,
+            compute=data.ActorPoolStrategy(  # one item at an actor, so that it alone can die
+                size=min(self.workers, len(items)), max_tasks_in_flight_per_actor=1
+            ),
+            num_cpus=self.cpus,
+            num_gpus=self.gpus or None,
+            max_restarts=-1,
+            max_task_retries=retries,
+        )
 
     def sweep(
         self, work: Work[ContentT, ResultT], items: Sequence[Item[ContentT]], *, metric: str
@@ -173,7 +184,7 @@ class DataActor:
         See `RayExecutor`.
     """
 
-    def __init__(self, work: Kept[Any, Any], threads: int) -> None:
+    def __init__(self, work: Work[Any, Any], threads: int) -> None:
         limit_threads(threads)
         self._worker = Worker(work)
 

@@ -103,6 +103,8 @@ class Sweep(Generic[ContentT, ResultT]):
             ),
             run_config=tune.RunConfig(
                 storage_path=folder,
+                # Trials keep nothing, so that their machines need not share the folder.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=TRIES - 1),
                 callbacks=[self._callback()],
                 stop=self._stopper(),
@@ -124,8 +126,9 @@ class Sweep(Generic[ContentT, ResultT]):
         from ray import tune
 
         sweep = self
+        callback: Any = tune.Callback  # which is told much more than is read here
 
-        class HandOn(tune.Callback):
+        class HandOn(callback):
             """Hand on what ended."""
 
             def on_trial_result(self, *, trial: Any, result: Mapping[str, Any], **_: Any) -> None:
@@ -185,12 +188,6 @@ def _trial_class() -> Any:
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.config = new_config
             return True
-
-        def save_checkpoint(self, checkpoint_dir: str) -> None:
-            """Keep nothing: an item is done whole or again."""
-
-        def load_checkpoint(self, checkpoint: Any) -> None:
-            """Find nothing."""
 
         def step(self) -> dict[str, Any]:
             outcome = self._worker.packed(self._contents[self.config[PLACE]])

@@ -206,8 +206,8 @@ class LiveEnv(ScenarioEnv):
         `Query` records of the data, found by their ids.
     pool
         A pool's name (or file), its `PoolSpec`, or an object that generates (a
-        `routing_gym.envs.collection.Pool`). A named one is loaded at the first step and shared
-        by all environments of the process; Gymnasium may copy an object together with its
+        `routing_gym.envs.collection_parts.Pool`). A named one is loaded at the first step and
+        shared by all environments of the process; Gymnasium may copy an object together with its
         environment's spec.
     evaluator
         Scores answers; ``None`` takes the default metrics and those that the reward weighs. The

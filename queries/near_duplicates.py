@@ -97,9 +97,7 @@ class WordIndex:
         self._threshold, self._size = threshold, shingle
         self._empty = sketch.MinHash(num_perm=_PERMUTATIONS, seed=1)  # its copies are cheap
         rows = max(r for r in range(1, 33) if r == 1 or _misses(threshold, r) <= _MISSED)
-        self._lsh = sketch.MinHashLSH(
-            num_perm=_PERMUTATIONS, params=(_PERMUTATIONS // rows, rows)
-        )
+        self._lsh = sketch.MinHashLSH(num_perm=_PERMUTATIONS, params=(_PERMUTATIONS // rows, rows))
         self._kept: list[frozenset[str]] = []
 
     def add(self, text: str) -> None:
@@ -242,6 +240,6 @@ def _datasketch() -> Any:
         import datasketch
     except ImportError as error:
         raise ImportError(
-            "near duplicates are found with datasketch: pip install 'routing-gym[data]'."
+            "near duplicates are found with datasketch: pip install 'routing-gym[llm]'."
         ) from error
     return datasketch

@@ -146,7 +146,8 @@ class Maker:
         dropped: Counter[str] = Counter()
         in_a_row = 0
         while len(made) < wanted:
-            for draft, reason, vector in self._judged(task, target, contents, rng):
+            size = min(self._settings.batch, max(8, 2 * (wanted - len(made))))
+            for draft, reason, vector in self._judged(task, target, contents, rng, size):
                 text = draft.query.text
                 reason = reason or self._filter.refusal_of_meaning(vector)
                 reason = reason or self._filter.own_refusal(text, vector)
@@ -172,21 +173,27 @@ class Maker:
             self._filter.keep(sample.query.text, vector)
 
     def _judged(
-        self, task: Task, target: Target, contents: Contents, rng: np.random.Generator
+        self,
+        task: Task,
+        target: Target,
+        contents: Contents,
+        rng: np.random.Generator,
+        size: int,
     ) -> Iterator[tuple[Draft, str, np.ndarray | None]]:
         """Draft a batch; refuse what needs no embedding, and embed the rest."""
-        drafts = self._worded(task, target.complexity, rng)
+        drafts = self._worded(task, target.complexity, rng, size)
         reasons = [self._refusal(task, draft, contents) for draft in drafts]
         rest = [d.query.text for d, reason in zip(drafts, reasons, strict=True) if not reason]
         vectors = iter(self._embedded(rest))
         for draft, reason in zip(drafts, reasons, strict=True):
             yield draft, reason, (None if reason else next(vectors))
 
-    def _worded(self, task: Task, complexity: int, rng: np.random.Generator) -> list[Draft]:
+    def _worded(
+        self, task: Task, complexity: int, rng: np.random.Generator, size: int
+    ) -> list[Draft]:
         """Draw questions and put them into words."""
         drafts = [
-            put_into_words(task, complexity, rng, varied=self._settings.varied)
-            for _ in range(self._settings.batch)
+            put_into_words(task, complexity, rng, varied=self._settings.varied) for _ in range(size)
         ]
         if self._paraphrase is None:
             return drafts

@@ -69,7 +69,8 @@ class SynthesisSettings:
     patience
         Refused drafts in a row after which a task has run out of texts.
     batch
-        Drafts that are worded and encoded at a time; part of what determines the result.
+        Drafts that are worded and encoded at a time, at most; with a paraphraser it is part of what
+        determines the result.
 
     Raises
     ------

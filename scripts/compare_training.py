@@ -79,6 +79,8 @@ class Config:
         Examples per supervised update.
     prompts, generations, max_tokens
         Of a GRPO update: queries, answers to each, tokens of an answer at most.
+    temperature
+        At which GRPO draws; below 1 its answers are closer to the greedy ones that are judged.
     runs
         Folder of pilots and arms; what is finished there is not trained again.
     output
@@ -90,7 +92,7 @@ class Config:
     """
 
     studies: list[str] = field(
-        default_factory=lambda: ["creative:alliteration", "reasoning:turns", "creative:rhyme"]
+        default_factory=lambda: ["creative:alliteration", "reasoning:ordering", "creative:rhyme"]
     )
     arms: list[str] = field(default_factory=lambda: list(ARMS))
     budget: float = 200.0
@@ -102,11 +104,12 @@ class Config:
     seed: int = 21
     nf4: bool = False
     sft_learning_rate: float = 5e-4
-    grpo_learning_rate: float = 1e-3
+    grpo_learning_rate: float = 5e-4
     batch_size: int = 16
     prompts: int = 8
     generations: int = 8
     max_tokens: int = 32
+    temperature: float = 0.7
     runs: str = "runs/compare_training"
     output: str = "results/improvement/training"
     resamples: int = 2000
@@ -279,6 +282,7 @@ def train(
             prompts=config.prompts,
             generations=config.generations,
             max_tokens=config.max_tokens,
+            temperature=config.temperature,
         )
         count = updates * config.prompts
     examples = list(itertools.islice(itertools.cycle(study.examples), count))

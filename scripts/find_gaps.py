@@ -76,9 +76,10 @@ class GapsConfig:
     reward
         Weights of the scores that the agent is trained on; empty means the default reward.
     splits
-        Splits that are read. Nothing may be made from a report that read test.
+        Splits that are read, a list such as [train,validation]. Nothing may be made from a report
+        that read test.
     levels
-        Partitions that are looked at: domain, task, task_complexity, cluster.
+        Partitions that are looked at, a list of: domain, task, task_complexity, cluster.
     truth
         Score of the table that counts as the truth.
     evaluator
@@ -330,10 +331,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _show(report: GapReport, folder: Path) -> None:
     """Print the first regions of each kind."""
-    level = headline_level(report)
     for kind in KINDS:
-        gaps = report.of_kind(kind, level=level)
-        if gaps:
+        if report.of_kind(kind):
+            level = headline_level(report, kind=kind)
+            gaps = report.of_kind(kind, level=level)
             print(f"{kind}, by {level}\n\n{gap_table(gaps, shown=PRINTED)}\n")
         else:
             print(f"{kind}: not known: {report.unknown.get(kind, '')}\n")

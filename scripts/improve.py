@@ -4,10 +4,9 @@ Finds the weakest region on train and validation, makes training data for it, tr
 concerned further (a new version beside the old one), collects only the changed cells, trains the
 router on the old and on the new table, and compares both on the same test split. The new version
 becomes the current one only if it is better and no domain is worse. Every decision is an entry of
-OUTPUT/history.json; a stopped run goes on where it was.
-
-  --status true      which version is current, and the history
-  --rollback true    make the version before the last change the current one again
+OUTPUT/history.json; a stopped run goes on where it was. With --status true it only tells which
+version is current and the history; with --rollback true it only makes the version before the last
+change the current one again, or with --rollback_to NAME that one.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from routing_gym.scripts.command import run_command
 
 @dataclass(frozen=True)
 class Config(CycleSettings):
-    """Settings of the command; those of the cycle are `CycleSettings`'s.
+    """Settings of the command and of its cycle.
 
     Parameters
     ----------
@@ -40,9 +39,14 @@ class Config(CycleSettings):
     status
         Print which version is current and the history, and stop.
     rollback
-        Go back to the version before the last change, and stop.
+        Go back to the version before the last change, and stop; the present one need not be there.
     rollback_to
-        With --rollback true: go back to this version instead.
+        With --rollback true: go back to this version instead, such as v0000.
+
+    Raises
+    ------
+    ValueError
+        If settings exclude each other.
     """
 
     cycle: int = 0
@@ -58,6 +62,11 @@ class Config(CycleSettings):
             raise ValueError(f"cycle={self.cycle}: give a number from 1, or 0 for the next one.")
         if self.rollback_to and not self.rollback:
             raise ValueError(f"rollback_to={self.rollback_to!r} needs --rollback true.")
+        runs = {"cycle": self.cycle, "restart": self.restart}
+        if (self.status or self.rollback) and (given := [n for n, v in runs.items() if v]):
+            raise ValueError(
+                f"--{given[0]} is of a cycle, but --status and --rollback run none: leave one out."
+            )
 
 
 def improve(config: Config) -> None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from routing_gym.adapters.encoder import EMBEDDED_ENCODER, Encoder
+from routing_gym.adapters.embedding import make_encoder
+from routing_gym.adapters.encoder import Encoder
+from routing_gym.adapters.grpo import GRPOSettings, train_grpo
 from routing_gym.adapters.likelihood import BaseLikelihood
 from routing_gym.adapters.p_true import PTrue
 from routing_gym.adapters.pool import AdapterPool
 from routing_gym.adapters.pools import load_pool
 from routing_gym.adapters.spec import PoolSpec
 from routing_gym.adapters.token_signals import adapter_signals
+from routing_gym.adapters.training import AdapterTrainingConfig, train_adapter
 from routing_gym.benchmark.cycle_settings import CycleSettings
 from routing_gym.benchmark.cycle_stages import Steps, Targets, training_record
 from routing_gym.benchmark.gaps import GapReport, GapSettings, find_gaps
@@ -27,6 +31,7 @@ from routing_gym.envs.collection_passes import LIKELIHOODS, P_TRUE
 from routing_gym.envs.recollection import changed_adapters, recollect
 from routing_gym.envs.scoring import LEARNED
 from routing_gym.envs.table import OutcomeTable
+from routing_gym.queries.leaks import leaks
 from routing_gym.queries.query import Example, Query
 from routing_gym.queries.samples import read_samples, write_samples
 from routing_gym.queries.synthesis import SynthesisSettings, Target, make_samples
@@ -45,7 +50,19 @@ def make_steps(settings: CycleSettings) -> Steps:
     ----------
     settings
         Of the cycle.
+
+    Raises
+    ------
+    ValueError
+        If the pool is a server's, or `training` or `data_options` has a field that is not known.
     """
+    if load_pool(settings.pool).server is not None:
+        raise ValueError(
+            f"pool={settings.pool!r} answers on a server, but a cycle trains and loads adapters "
+            "itself: give a pool of local adapters."
+        )
+    _check_names("training", settings.training, _training_class(settings))
+    _check_names("data_options", settings.data_options, SynthesisSettings)
     return Steps(
         find=_find,
         sample=partial(_sample, settings),
@@ -71,21 +88,30 @@ def _sample(
 ) -> None:
     """Make the data and write it."""
     wanted = [Target(task, complexity, weight) for task, complexity, weight in targets]
+    encode = make_encoder("minilm", cache=work).encode  # kept, for a resumed run and the check
+    chosen = SynthesisSettings(**settings.data_options)
     with tqdm(total=count, desc="samples", unit="sample", smoothing=0.05) as bar:
         made = make_samples(
             wanted,
             count,
             seed=seed,
             evaluation=evaluation,
-            settings=SynthesisSettings(**settings.data_options),
-            encode=Encoder(EMBEDDED_ENCODER).encode,
+            settings=chosen,
+            encode=encode,
             asked=asked_form,
             folder=work,
             on_samples=bar.update,
         )
+    found = leaks(made.samples, evaluation, thresholds=chosen.thresholds, encode=encode)
+    if found:
+        raise ValueError(
+            f"{len(found)} leaks, such as {found[0]}: this is a mistake of the filter; nothing is "
+            "trained on such data."
+        )
     manifest = {
         "targets": [list(target) for target in targets],
         "seed": seed,
+        "leaks": len(found),
         "dropped": {label: dict(counts) for label, counts in made.dropped.items()},
         "contents": {label: asdict(contents) for label, contents in made.contents.items()},
     }
@@ -110,19 +136,28 @@ def _train(
     _use_threads(settings)
     options: dict[str, Any] = {
         "base_model": load_pool(settings.pool).base_model,
-        "start_from": _relative(start),
         **settings.training,
+        "start_from": _relative(start),
     }
     options |= {name: tuple(v) for name, v in options.items() if isinstance(v, list)}
-    if settings.method == "grpo":
-        from routing_gym.adapters.grpo import GRPOSettings, train_grpo
-
-        train_grpo(examples, held_out, config=GRPOSettings(**options), output=work)
-    else:
-        from routing_gym.adapters.training import AdapterTrainingConfig, train_adapter
-
-        train_adapter(examples, held_out, config=AdapterTrainingConfig(**options), output=work)
+    train = train_grpo if settings.method == "grpo" else train_adapter
+    train(examples, held_out, config=_training_class(settings)(**options), output=work)
     return work / "adapter"
+
+
+def _training_class(settings: CycleSettings) -> type[Any]:
+    """Return the class of a method's settings."""
+    return GRPOSettings if settings.method == "grpo" else AdapterTrainingConfig
+
+
+def _check_names(argument: str, values: Mapping[str, Any], settings_class: type[Any]) -> None:
+    """Refuse a field that a class of settings does not have."""
+    known = [part.name for part in fields(settings_class) if part.name != "start_from"]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f": known are {', '.join(known)}."
+            raise ValueError(f"{argument} has the unknown field {name!r}{hint}")
 
 
 def _recollect(

@@ -20,7 +20,7 @@ TEMPLATE = REPOSITORY / "deploy" / "space"
 PACKAGE, BUNDLE_FOLDER, POOL_FOLDER = "package", "bundle", "pool"
 _RENAMED = {"gitattributes": ".gitattributes"}  # in this repository it would be in force
 _BUILD_FILES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-_SOURCES = (".py", ".typed", ".txt")
+_SOURCES = (".py", ".typed", ".txt", ".yaml")
 _LEFT_OUT = Path("adapters", "weights")  # the adapters are in the pool
 
 

@@ -32,7 +32,7 @@ from routing_gym.envs.collection_files import append_lines, locked, whole_lines
 from routing_gym.scripts.command import run_command
 
 TRIALS, REFERENCE = "trials.jsonl", "reference.json"
-SOURCES = ("benchmark", "envs", "adapters", "scripts", "queries")
+SOURCES = ("adapters", "agents", "benchmark", "envs", "queries", "rewards", "scripts")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class Config:
 
 def study(config: Config) -> int:
     """Try what was not tried yet, and report; 1 if anything was lost."""
-    with locked(config.work / TRIALS):
+    busy = f"another study works in {config.work}: wait until it ends, or give another --work."
+    with locked(config.work / TRIALS, busy=busy):
         start = time.perf_counter()
         trials = _trials(config)
         minutes = (time.perf_counter() - start) / 60
@@ -126,7 +127,8 @@ def _references(
         known: dict[str, Any] = json.loads(note.read_text("utf-8"))
         if known["settings"] == settings:
             return dict(known["seconds"])
-    (config.work / TRIALS).unlink(missing_ok=True)
+    for outdated in (note, config.work / TRIALS):  # the note first: it vouches for the trials
+        outdated.unlink(missing_ok=True)
     print("a run of each command that nobody kills, about a minute", flush=True)
     make_inputs((config.work / "inputs").resolve())
     places = [config.work.resolve() / f"{subject.name}-0" for subject in both]

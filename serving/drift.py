@@ -106,7 +106,7 @@ class Drift:
         """Distance of the recent queries' mean from training's, in units of the training spread.
 
         With m the recent mean and c its variance by chance (a share of the spread s squared), it
-        is the root of max(0, |m - mean|^2 / s^2 - c): 0 is no drift; at 1 the typical query of
+        is the root of ``max(0, |m - mean|^2 / s^2 - c)``: 0 is no drift; at 1 the typical query of
         today is as far from the training mean as a single training query.
         """
         if not self._embeddings.started:

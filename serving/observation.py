@@ -91,7 +91,8 @@ class Observation:
     def _check(self, scope: Scope) -> None:
         """Refuse a request that is too much by its headers or by its number."""
         config = self._services.config
-        size = len(scope["raw_path"]) + len(scope["query_string"])
+        path = scope.get("raw_path") or scope["path"].encode()  # the protocol lets it be absent
+        size = len(path) + len(scope["query_string"])
         size += sum(len(name) + len(value) for name, value in scope["headers"])
         if size > config.max_header_bytes:
             raise ApiError(

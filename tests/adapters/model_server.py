@@ -19,6 +19,7 @@ KINDS = (
     "busy",  # 429 with Retry-After: 7
     "later",  # 429 with Retry-After: 3600
     "error",  # 500
+    "echo",  # 500 that quotes the key
     "html",  # 503 with a page
     "refused",  # 400 with a sentence
     "key",  # 401 that quotes the key
@@ -36,6 +37,9 @@ KINDS = (
     "odd_reason",  # ends for a reason of its own
     "short_logprobs",
     "nan_logprobs",
+    "list_reason",  # a list where the reason is
+    "list_model",  # a list where the model's name is
+    "surrogate",  # half of a character
     "same",  # all models answer as the base does
     "twins",  # all adapters answer as one
     "evicted",  # the base answers for all models, and says so
@@ -128,6 +132,7 @@ class ModelServer(Upstream):
             "busy": (429, error("Too many requests"), "7"),
             "later": (429, error("Quota"), "3600"),
             "error": (500, error("CUDA error"), ""),
+            "echo": (500, error(f"Upstream refused {key}"), ""),
             "html": (503, "<html>no</html>", ""),
             "refused": (400, error("maximum context length is 12 tokens"), ""),
             "key": (401, error(f"Incorrect key {key}"), ""),
@@ -165,6 +170,12 @@ class ModelServer(Upstream):
             content["usage"]["prompt_tokens"] += 1
         if kind == "odd_reason":
             choice["finish_reason"] = "abort"
+        if kind == "list_reason":
+            choice["finish_reason"] = ["stop"]
+        if kind == "list_model":
+            content["model"] = [model]
+        if kind == "surrogate":
+            choice["message"] = {"content": "half a \ud83d"}
         if kind == "short_logprobs":
             choice["logprobs"] = {"token_logprobs": [-0.5], "top_logprobs": [{"a": -0.5}]}
         if kind == "nan_logprobs":

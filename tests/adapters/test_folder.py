@@ -46,3 +46,13 @@ def test_what_a_kill_left_is_repaired(tmp_path: Path) -> None:
         assert (tmp_path / "target" / "below" / "file").read_text() == "old"
         raise ValueError
     assert file_names(tmp_path) == ["target/below/file"]
+
+
+def test_a_link_stays_and_the_folder_behind_it_changes(tmp_path: Path) -> None:
+    fill(tmp_path / "far" / "target", "old")
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "target", target_is_directory=True)
+    for text in ("new", "newer"):
+        fill(tmp_path / "link", text)
+        assert (tmp_path / "far" / "target" / "below" / "file").read_text() == text
+    assert (tmp_path / "link").is_symlink()
+    assert file_names(tmp_path) == ["far/target/below/file", "link"]

@@ -52,6 +52,23 @@ def test_revisions_and_folders_bind_the_fingerprint(tmp_path: Path) -> None:
     assert moved.server.roots == ("http://a:1/v1", "http://b:2/v1")
 
 
+def test_fields_of_a_request_that_change_answers_bind_the_fingerprint(tmp_path: Path) -> None:
+    def found(request: str, prompt: str = "rendered") -> str:
+        settings = f"{{url: {URL}, prompt: {prompt}, request: {request}}}"
+        return read(tmp_path, "{base: null, one: {revision: r1}}", settings).fingerprint
+
+    plain, chat = found("{}"), found("{}", "chat")
+    assert found("{return_tokens_as_token_ids: true, priority: 1}") == plain
+    others = {
+        found("{stop: [a]}"),
+        found("{stop: [b]}"),
+        found("{repetition_penalty: 1.2, stop: [b]}"),
+        found("{stop: [b]}", "chat"),
+    }
+    assert len(others | {plain, chat}) == 6
+    assert found("{stop: [b], repetition_penalty: 1.2}") in others
+
+
 def test_an_adapter_that_only_a_server_has_is_never_the_local_base() -> None:
     served = AdapterSpec("one", served=ServedAdapter(revision="r1"))
     with pytest.raises(ValueError, match="'one' has no local folder: give its `path`, or the pool"):
@@ -84,6 +101,8 @@ def test_a_local_pool_refuses_a_served_adapter(monkeypatch: pytest.MonkeyPatch) 
         ("{base: null, again: null}", "[]", r"server=\[\]: write its settings"),
         ("{base: null, again: null}", "{url: 1.2.3.4}", "url='1.2.3.4': give http:// or https://"),
         ("{base: null, again: null}", "{url: []}", r"server\.url is empty"),
+        ("{base: null, again: null}", "{url: 8000}", r"server\.url=8000: give http://host:port"),
+        ("{base: null, again: null}", "{url: 'http://a:b'}", "url='http://a:b': give http://"),
         ("{base: null, again: null}", f"{{url: {URL}, concurency: 3}}", "nearest .* 'concurrency'"),
         (
             "{base: null, again: null}",
@@ -109,12 +128,25 @@ def test_wrong_files(tmp_path: Path, adapters: str, server: str, message: str) -
         ({"timeout": 0}, "timeout=0: give seconds above 0"),
         ({"longest_wait": float("inf")}, "longest_wait=inf"),
         ({"logprobs": 21}, "logprobs=21: give 0 to 20"),
+        ({"logprobs": "all"}, "logprobs='all': give 0 to 20"),
+        ({"key_variable": 3}, "key_variable=3: give a text"),
+        ({"probe": "no"}, "probe='no': give true or false"),
+        ({"request": ["seed"]}, r"request=\['seed'\]: write it as"),
         ({"request": {"temperature": 1}}, "may not hold 'temperature'"),
     ],
 )
 def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ServerSpec(URL, **settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:sk-secret@host:1", "https://host:1/v1?api_key=sk-secret", "http://h/#k"]
+)
+def test_a_url_holds_no_secret(url: str) -> None:
+    with pytest.raises(ValueError, match="the key belongs into an environment variable") as raised:
+        ServerSpec(url)
+    assert "sk-secret" not in str(raised.value)
 
 
 def test_a_pool_can_move_to_a_server_without_another_fingerprint() -> None:

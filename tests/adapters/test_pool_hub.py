@@ -202,12 +202,26 @@ def rewrite(folder: Path, **changes: object) -> None:
     (folder / MANIFEST_FILE).write_text(json.dumps(content | changes))
 
 
+def with_server(folder: Path) -> None:
+    """Let the pool be answered elsewhere, and send a variable of whoever pulls it there."""
+    content = yaml.safe_load((folder / POOL_FILE).read_text())
+    content["server"] = {"url": "http://elsewhere.example", "key_variable": "HOME"}
+    (folder / POOL_FILE).write_text(yaml.safe_dump(content))
+    renew(folder)
+
+
+def with_base(folder: Path, base: str) -> None:
+    content = yaml.safe_load((folder / POOL_FILE).read_text()) | {"base_model": base}
+    (folder / POOL_FILE).write_text(yaml.safe_dump(content))
+    renew(folder, fingerprint=PoolSpec.from_yaml(folder / POOL_FILE).fingerprint)
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (lambda f: (f / MANIFEST_FILE).unlink(), "manifest.json is missing"),
     "no weights": (lambda f: (f / "one" / WEIGHTS_FILE).unlink(), "safetensors is missing"),
     "other weights": (
         lambda f: (f / "one" / WEIGHTS_FILE).write_bytes(b"0"),
-        r"truncated or edited: .*; pull or push it again|truncated or edited",
+        r"truncated or edited: .* pull or push it again",
     ),
     "another kind": (lambda f: rewrite(f, kind="space"), "describes a space, not a pool"),
     "no JSON": (lambda f: (f / MANIFEST_FILE).write_text("{"), "is no manifest of a pool"),
@@ -220,6 +234,11 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "an absolute name": (lambda f: rewrite(f, files={"/etc/x": "0" * 64}), "is no name of a file"),
     "no hash": (lambda f: rewrite(f, files={POOL_FILE: "x"}), "which is no sha256"),
     "weights elsewhere": (lambda f: with_path(f, str(f.parent / "a" / "one")), "not in the folder"),
+    "a server": (with_server, "names a server"),
+    "a base elsewhere": (lambda f: with_base(f, "../base"), r"base_model='../base' is a folder"),
+    "an absolute base": (lambda f: with_base(f, "/srv/base"), "is a folder of one machine"),
+    "no facts": (lambda f: rewrite(f, facts=[]), "is no manifest of a pool .*facts"),
+    "no files": (lambda f: rewrite(f, files=["pool.yaml"]), "is no manifest of a pool .*files"),
     "another fingerprint": (lambda f: renew(f, fingerprint="0" * 64), "the manifest states 00000"),
 }
 
@@ -245,7 +264,7 @@ def test_weights_that_are_none_are_not_pushed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda spec, f: PoolSpec(str(f), spec.adapters), "is a folder of this machine"),
+        (lambda spec, f: PoolSpec(str(f), spec.adapters), "is a folder of one machine"),
         (
             lambda spec, f: PoolSpec(
                 BASE, (AdapterSpec("base"), AdapterSpec("a/b", spec.adapters[1].path))

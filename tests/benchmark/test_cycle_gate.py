@@ -33,7 +33,7 @@ def row(kind: str, low: float, high: float, *, label: str = "code") -> RegionRow
         ((0.0, 0.05), (0.0, 0.02), False, "does not lie above zero"),
         ((-0.01, 0.05), (0.0, 0.02), False, "does not lie above zero"),
         ((0.01, 0.05), (-0.05, 0.0), True, "No domain became worse"),
-        ((0.01, 0.05), (-0.05, -0.001), False, "Domain code became worse by 2.5 points"),
+        ((0.01, 0.05), (-0.05, -0.01), False, "Domain code became worse by 3.0 points"),
     ],
 )
 def test_the_rule(

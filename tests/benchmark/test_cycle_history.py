@@ -14,7 +14,9 @@ from routing_gym.benchmark.cycle_history import (
     append_entry,
     current_version,
     read_history,
+    signed_version,
     version_before,
+    weights_of,
 )
 
 
@@ -111,7 +113,26 @@ def test_a_damaged_file_is_named(path: Path) -> None:
 def test_an_entry_starts_from_the_current_version(path: Path) -> None:
     with pytest.raises(ValueError, match="before='v0001', but 'v0003' is current"):
         append_entry(path, entry(4, "v0001", "v0004"))
-    with pytest.raises(ValueError, match="cycle 3 stands in .* already"):
+    with pytest.raises(ValueError, match=r"cycle 3 stands in .* already"):
         append_entry(path, entry(3, "v0003", "v0003"))
     with pytest.raises(ValueError, match="verdict='maybe': use one of promoted"):
         entry(4, "v0003", "v0004", verdict="maybe")
+
+
+def test_weights_are_followed_through_a_history(tmp_path: Path) -> None:
+    path, first = tmp_path / "history.json", {"base": "", "code": "c0", "creative": "r0"}
+    changed = {"code": {"before": "c0", "after": "c1"}}
+    append_entry(path, entry(1, "v0000", "v0001", adapters=changed, version_sha256="one"))
+    changed = {"creative": {"before": "r0", "after": "r2"}}
+    append_entry(path, entry(2, "v0001", "v0001", adapters=changed))  # rejected
+    changed = {"creative": {"before": "r0", "after": "r3"}}
+    append_entry(path, entry(3, "v0001", "v0003", adapters=changed))
+    back = {"code": {"before": "c1", "after": "c0"}}
+    back |= {"creative": {"before": "r3", "after": "r0"}}
+    away = entry(0, "v0003", "v0000", verdict="rolled back", candidate="v0000", adapters=back)
+    append_entry(path, away)
+    entries = read_history(path)
+    assert weights_of(entries, "v0000", first) == first
+    assert weights_of(entries, "v0001", first) == {"base": "", "code": "c1", "creative": "r0"}
+    assert weights_of(entries, "v0003", first) == {"base": "", "code": "c1", "creative": "r3"}
+    assert (signed_version(entries, "v0001"), signed_version(entries, "v0000")) == ("one", "")

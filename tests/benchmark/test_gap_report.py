@@ -83,3 +83,23 @@ def test_the_picture_is_drawn(report: GapReport, tmp_path: Path) -> None:
     draw_gaps(report, tmp_path / "gaps.png")
     assert (tmp_path / "gaps.png").stat().st_size > 20_000
     assert (tmp_path / "gaps.svg").is_file()
+
+
+@pytest.mark.parametrize(("least", "levels"), [(20, {"domain"}), (40, set())])
+def test_a_router_that_was_judged_on_few_queries(
+    least: int, levels: set[str], tmp_path: Path
+) -> None:
+    parts = [Part(name, 100, domain=domain) for name, domain in ("ax", "bx", "cy", "dy")]
+    table = planted_table(parts)
+    few = np.where(table.split == "validation", 0, -1)  # 15 of each task
+    settings = GapSettings(min_queries=least, clusters=4, permutations=99)
+    found = find_gaps(table, actions=few, settings=settings)
+    assert {gap.region.level for gap in found.of_kind("router")} == levels
+    assert ("weakest_router_gap" in gap_figures(found)) is bool(levels)
+    reason = found.unknown.get("router", "")
+    assert bool(reason) is not bool(levels)
+    text = gap_markdown(found)
+    assert ("By domain: 2 regions" in text.split("## Where the router")[1]) is bool(levels)
+    if not levels:
+        assert "min_queries=40 of the 60 queries on which the router is judged" in text
+    draw_gaps(found, tmp_path / "gaps.png")

@@ -70,7 +70,23 @@ def test_a_command_that_fails_is_no_reference(tmp_path: Path) -> None:
     program.write_text("raise SystemExit(3)")
     with pytest.raises(RuntimeError, match="writer fails without a kill"):
         subject(program).reference(tmp_path / "whole")
-    assert "did not end after 3 starts" in subject(program).finish(tmp_path / "whole")[0]
+    assert "did not end after 3 starts" in subject(program).finish(tmp_path / "whole")[-1]
+
+
+def test_a_start_that_fails_after_the_kill_is_a_fault(tmp_path: Path) -> None:
+    program = tmp_path / "writer.py"
+    fails_once = """
+        mark = Path(sys.argv[1]) / "failed"
+        if done and not mark.exists():
+            mark.touch()
+            raise SystemExit("the lines cannot be read")
+    """
+    before, loop = textwrap.dedent(SOUND).split("for number", 1)
+    program.write_text(f"{before}{textwrap.dedent(fails_once)}for number{loop}")
+    trial = subject(program)
+    trial.reference(tmp_path / "whole")
+    found = trial.try_kill(tmp_path / "killed", tmp_path / "whole", number=1, moment=0.55)
+    assert found.faults == ("a start after the kill failed: the lines cannot be read",)
 
 
 def test_moments_are_spread_over_the_whole_duration() -> None:

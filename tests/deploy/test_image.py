@@ -163,8 +163,10 @@ def test_what_is_copied_exists_and_is_sent() -> None:
 
 def test_the_builder_gets_the_package_and_nothing_private() -> None:
     packages = SETUP["options"]["packages"].split()
-    folders = {package.removeprefix("routing_gym.").split(".")[0] for package in packages}
-    assert {"serving", "scripts", "agents"} <= folders
+    folders = {package.removeprefix("routing_gym.").replace(".", "/") for package in packages}
+    assert {"serving", "scripts", "agents", "configs/pools"} <= folders
+    folders -= {"configs/pools"}  # files of settings, no code
+    assert sent("configs/pools/default.yaml") and not sent("configs/compare.yaml")
     for file in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "constraints.txt"):
         assert sent(file), file
     for folder in folders:

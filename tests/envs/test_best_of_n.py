@@ -35,7 +35,9 @@ class Pool:
             raise KeyboardInterrupt
         self.asked += len(texts)
         word = {"a": "ha", "b": "ho"}[name]
-        return [[self.answer(word * (j + len(text) % 2 + seed)) for j in range(k)] for text in texts]
+        return [
+            [self.answer(word * (j + len(text) % 2 + seed)) for j in range(k)] for text in texts
+        ]
 
     def answer(self, text: str) -> Completion:
         return Completion(
@@ -58,7 +60,9 @@ class Scorer:
     def evaluate_batch(self, answers: Sequence[Answer]) -> Mapping[str, np.ndarray]:
         self.seen += answers
         return {
-            "quality": np.array([min(1.0, len(a.response) / 10 + 0.05 * ("o" in a.response)) for a in answers])
+            "quality": np.array(
+                [min(1.0, len(a.response) / 10 + 0.05 * ("o" in a.response)) for a in answers]
+            )
         }
 
 

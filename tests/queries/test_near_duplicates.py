@@ -118,5 +118,5 @@ def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_datasketch)
-    with pytest.raises(ImportError, match=r"pip install 'routing-gym\[data\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'routing-gym\[llm\]'"):
         WordIndex(0.5, 3)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.queries.made_data import encode, evaluation, guarded
 
 from routing_gym.queries.near_duplicates import NEAR_WORDS, TABLE_TEXT
 from routing_gym.queries.open_queries import read_open_queries, screen
+from tests.queries.made_data import encode, evaluation, guarded
 
 pytest.importorskip("datasketch")
 
 
 def test_both_kinds_of_file(tmp_path: Path) -> None:
-    (tmp_path / "q.txt").write_text("Why is the sky blue?\n\n  Why is the sky blue?\nWhat is rain?\n")
+    blue = "Why is the sky blue?"
+    (tmp_path / "q.txt").write_text(f"{blue}\n\n  {blue}\nWhat is rain?\n")
     (tmp_path / "q.jsonl").write_text('{"text": " What is rain? "}\n')
     lines = read_open_queries(tmp_path / "q.txt", domain="general")
-    assert [query.text for query in lines] == ["Why is the sky blue?", "What is rain?"]
+    assert [query.text for query in lines] == [blue, "What is rain?"]
     assert read_open_queries(tmp_path / "q.jsonl", domain="general") == lines[1:]
     assert (lines[0].task, lines[0].domain, lines[0].reference) == ("open", "general", "")
 
@@ -43,8 +44,12 @@ def test_queries_of_the_evaluation_and_near_ones_are_left_out(tmp_path: Path) ->
     queries = evaluation()
     test = next(query for query in queries if query.split == "test")
     near = f"Hello! {guarded(queries)[0].text}"
-    (tmp_path / "q.txt").write_text(f"What is rain?\n{test.text}\n{near}\nWhy do cats purr at night?")
-    kept, dropped = screen(read_open_queries(tmp_path / "q.txt", domain="x"), queries, encode=encode)
+    (tmp_path / "q.txt").write_text(
+        f"What is rain?\n{test.text}\n{near}\nWhy do cats purr at night?"
+    )
+    kept, dropped = screen(
+        read_open_queries(tmp_path / "q.txt", domain="x"), queries, encode=encode
+    )
     assert [query.text for query, _ in kept] == ["What is rain?", "Why do cats purr at night?"]
     assert dropped == {TABLE_TEXT: 1, NEAR_WORDS: 1}
     assert kept[0][1]["cosine"] < 0.9

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from tests.queries.made_data import encode, evaluation
 
 from routing_gym.queries.synthesis import Target
 from routing_gym.queries.threshold_effect import Probe, effects, probe_drafts
+from tests.queries.made_data import encode, evaluation
 
 
 def probe(similarity: float, *, same: bool = False) -> Probe:
@@ -42,12 +42,6 @@ def test_drafts_are_measured_against_the_guarded_queries() -> None:
     for measure in ("words", "meaning"):
         removed = [effect.removed for effect in effects(probes, measure)]  # type: ignore[arg-type]
         assert removed == sorted(removed, reverse=True)
-        same, other = (
-            sum(p.similarity[measure] for p in rhymes if p.same is kind)  # type: ignore[index]
-            / sum(p.same is kind for p in rhymes)
-            for kind in (True, False)
-        )
-        assert same > other or measure == "words"
 
 
 def test_without_evaluation_there_is_nothing_to_show() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.rewards.judge_server import KEY, JudgeServer, Step
 
 from routing_gym.rewards.judge_errors import JudgeError
 from routing_gym.rewards.judge_settings import JudgeSettings
 from routing_gym.rewards.paraphraser import Paraphraser, paraphraser_settings
+from tests.rewards.judge_server import KEY, JudgeServer, Step
 
 pytest.importorskip("openai")
 

@@ -14,6 +14,7 @@ from routing_gym.adapters.spec import PoolSpec
 from routing_gym.envs.scoring import TABLE_METRICS
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.scripts.collect_outcomes import main
+from tests.adapters.model_server import ModelServer
 from tests.adapters.tiny import save_tiny_adapter, save_tiny_model
 
 for package in ("transformers", "peft", "sentence_transformers", "reasoning_gym"):
@@ -111,9 +112,49 @@ def test_answers_without_token_signals_are_read(config_file: Path, tmp_path: Pat
         np.testing.assert_array_equal(read.scores[name], measured.scores[name])
 
 
+def test_two_processes_answer_the_same(config_file: Path, tmp_path: Path) -> None:
+    argv = ["--config", str(config_file), "--only", "[base, one]", "--threads", "1"]
+    found = []
+    for workers in ("1", "2"):
+        work = tmp_path / f"work-{workers}"
+        assert main([*argv, "--work", str(work), "--workers", workers]) == 0
+        files = [work / f"answers-{name}.jsonl" for name in ("base", "one")]
+        lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        found.append(sorted((line | {"seconds": 0} for line in lines), key=str))
+    assert len(found[0]) == 8
+    assert found[0] == found[1]
+
+
+@needs_encoder
+def test_a_pool_at_a_server(config_file: Path, tmp_path: Path, capsys: Capture) -> None:
+    for package in ("httpx", "tenacity"):
+        pytest.importorskip(package)
+    settings = {
+        "base_model": "tiny/base",
+        "adapters": {"base": None, "one": {"revision": "r1"}},
+    }
+    path = tmp_path / "served.yaml"
+    argv = ["--config", str(config_file), "--pool", str(path)]
+    with ModelServer() as server:
+        told = {"url": server.url, "prompt": "chat", "judge": "none"}
+        path.write_text(yaml.safe_dump({**settings, "server": told}))
+        assert main(argv) == 0
+    assert "the table has no base_likelihood and p_true: server.judge" in capsys.readouterr().out
+    table = OutcomeTable.load(tmp_path / "table")
+    assert set(table.scores) == {*TABLE_METRICS, "accuracy", "accuracy_strict"} - {
+        "base_likelihood",
+        "p_true",
+    }
+    assert all(str(answer).startswith("one heard") for answer in table.responses[:, 1])
+    assert table.manifest.generation["prompt"] == "chat"
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
+        (["--executor", "rey"], ["unknown executor 'rey'", "did you mean 'ray'"]),
+        (["--workers", "-1"], ["workers=-1"]),
+        (["--worker_gpus", "-1"], ["worker_gpus=-1"]),
         (["--poool", "x"], ["'poool'", "'pool'"]),
         (["--batch_size", "big"], ["'batch_size'", "int"]),
         (["--mix.dates", "some"], ["'mix'", "int"]),

@@ -204,7 +204,9 @@ def test_the_page_is_there_with_and_without_a_slash(page: httpx.Client) -> None:
     assert (moved.status_code, moved.headers["location"]) == (307, "demo/")
     found = page.get("/demo/")
     assert found.status_code == 200
-    assert "default-src 'self'" in found.headers["content-security-policy"]
+    policy = found.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert policy.endswith("frame-ancestors 'self'")
     assert "Routing Gym" in found.text
     assert "googleapis" not in found.text
     assert not re.findall(r'<(?:script|link)[^>]+(?:src|href)="https?://(?!127)[^"]*', found.text)

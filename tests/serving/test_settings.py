@@ -45,6 +45,8 @@ def test_the_defaults_are_safe() -> None:
         ({"drift_half_life": 0}, "drift_half_life=0"),
         ({"seed": -1}, "seed=-1"),
         ({"bundles": {"a b": Path("x")}}, "bundles='a b'"),
+        ({"demo_frames": ("https://a.example; script-src *",)}, "demo_frames='https://a.example; "),
+        ({"demo_frames": ("https://a.example/page",)}, "without a path"),
         ({"exploration": "epsilon", "epsilon": 2.0}, "epsilon=2.0"),
         ({"exploration": "softmax", "exploration_temperature": 0.0}, "temperature=0.0"),
     ],
