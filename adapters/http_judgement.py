@@ -151,7 +151,7 @@ def _judged(pool: HttpPool, calls: Sequence[tuple[Any, Any]]) -> dict[Any, float
     if reasons:
         first = next(iter(reasons.values()))
         raise OSError(
-            f"the server failed to judge {len(reasons)} answers ({fatal or first}): run this again, "
-            "what was judged before is kept; or set server.judge to 'local' or 'none'."
+            f"the server failed to judge {len(reasons)} answers ({fatal or first}): run this "
+            "again, what was judged before is kept; or set server.judge to 'local' or 'none'."
         )
     return {key: value for (key, _), value in zip(calls, values, strict=True)}

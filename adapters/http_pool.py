@@ -325,8 +325,8 @@ class HttpPool:
     def _probe(self, root: str) -> None:
         """Compare each adapter's greedy answers with the base's, which is asked a second time.
 
-        Replicas are probed at once, but one probe after the other: a server that loads an adapter at its first request may need
-        its time for each, and the same company in a batch makes the same rounding.
+        Each replica gets one probe after the other: a server that loads an adapter at its first
+        request may need its time for each, and the same company in a batch makes the same rounding.
         """
 
         def asked(name: str) -> list[str]:

@@ -214,11 +214,8 @@ class ServerSpec:
                 raise ValueError(f"server.{name}={value!r}: give a whole number of at least 1.")
         for name in ("timeout", "longest_wait"):
             value = getattr(self, name)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, (int, float))
-                or not 0 < value < float("inf")
-            ):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 < value < float("inf"):
                 raise ValueError(f"server.{name}={value!r}: give seconds above 0.")
         if isinstance(self.logprobs, bool) or self.logprobs not in range(_MOST_LOGPROBS + 1):
             raise ValueError(f"server.logprobs={self.logprobs!r}: give 0 to {_MOST_LOGPROBS}.")

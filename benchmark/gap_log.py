@@ -101,7 +101,7 @@ def find_log_gaps(
         queries=len(view.log),
         router=LOGGING_POLICY,
         overall=view.overall(),
-        unknown=view.unknown(),
+        unknown=view.unknown([gap.kind for gap in gaps]),
         notes=(*notes, *view.notes(groups)),
     )
 

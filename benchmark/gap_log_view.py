@@ -6,7 +6,7 @@ The gaps are defined in `routing_gym.benchmark.gap_log`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,10 +116,17 @@ class LogView:
             "best_single": float(self.scores[:, self._arms(every)].mean(axis=0).max()),
         }
 
-    def unknown(self) -> dict[str, str]:
-        """Kinds that this log cannot tell, and why."""
-        if self.truth is not None:
+    def unknown(self, judged: Collection[str]) -> dict[str, str]:
+        """Kinds that this log cannot tell, beside those that were judged, and why."""
+        if self.truth is not None and "evaluator" in judged:
             return {}
+        if self.truth is not None:
+            known = int((~np.isnan(self.truth.scores) & ~np.isnan(self.truth.truth)).sum())
+            return {
+                "evaluator": f"both a score and {self.truth.name} are known of {known} decisions, "
+                f"and no region holds min_queries={self.settings.min_queries} of one adapter: wait "
+                "for more feedback, or lower it."
+            }
         return {
             "evaluator": "the log holds one reward per decision and no truth beside it: log users' "
             "feedback as well as the self-evaluator's score, or judge a table."

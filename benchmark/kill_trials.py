@@ -115,7 +115,7 @@ class Subject:
         shutil.rmtree(folder, ignore_errors=True)
         start = time.perf_counter()
         if self.start(folder).wait() != 0:
-            raise RuntimeError(f"{self.name} fails without a kill: see {folder / 'log.txt'}.")
+            raise ChildProcessError(f"{self.name} fails without a kill: see {folder / 'log.txt'}.")
         return time.perf_counter() - start
 
     def try_kill(self, folder: Path, reference: Path, *, number: int, moment: float) -> Trial:

@@ -254,12 +254,14 @@ def _where_it_jams(rates: Rates, plan: Plan) -> str:
     name = max(slow, key=lambda stage: slow[stage])
     memory = plan.cells * rates.memory_bytes / _GIGA
     limit, driven = plan.workers / slow[name] / plan.gpus, client / plan.gpus
+    reached = "" if limit <= driven else ", which so few clients do not reach"
     return (
         f"{plan.clients} client processes drive {client:,.0f} answers/s, that is {driven:,.0f} per "
         "GPU: faster GPUs wait for them, until `--workers` adds more. From "
-        f"{limit:,.0f} answers/s per GPU on, {name} takes longer than generation, until it has "
-        f"more than {plan.workers} processes. As one table in memory the answers take "
+        f"{limit:,.0f} answers/s per GPU on{reached}, {name} takes longer than generation, until "
+        f"it has more than {plan.workers} processes. As one table in memory the answers take "
         f"{memory:,.0f} GB: a table of this size is collected and trained on in parts. With "
-        "`judge: server` each answer costs two more requests, which read and write one token; the "
+        "`judge: server` each answer costs two more requests, each of which reads the question and "
+        "the answer and writes one token, and each query one more for all adapters together; the "
         "table above is for `judge: none`."
     )

@@ -1,7 +1,8 @@
 """The router on Modal: the server of `scripts/serve.py` behind Modal's own door, scaled to zero.
 
     python scripts/push.py --kind space --source bundles/ppo --target runs/space
-    modal secret create routing-gym "ROUTING_GYM_KEYS=chat,feedback $(openssl rand -hex 24)"
+    key=$(openssl rand -hex 24) && echo "your key: $key"
+    modal secret create routing-gym "ROUTING_GYM_KEYS=chat,feedback $key"
     modal deploy deploy/modal_app.py
 
 The image is built from the folder of a Space (runs/space, or $ROUTER_FOLDER), which holds policy,

@@ -155,14 +155,19 @@ def _same_content(samples: Sequence[Sample], queries: Iterable[Query]) -> list[L
     """Find samples whose slots, in any phrasing of their task, make an evaluation query's text."""
     known: dict[tuple[str, str], str] = {}
     for query in queries:
-        known.setdefault((query.task, normalise(query.text)), query.query_id)
+        known.setdefault((query.task, _folded(query.text)), query.query_id)
     found = []
     for sample in samples:
-        texts = (normalise(text) for text in _every_wording(sample))
+        texts = (_folded(text) for text in _every_wording(sample))
         hits = (known.get((sample.query.task, text)) for text in texts)
         if hit := next(filter(None, hits), None):
             found.append(Leak(sample.query.query_id, hit, "content", 1.0))
     return found
+
+
+def _folded(text: str) -> str:
+    """Fold case and white space; signs stay, because "7 - 5" and "7 + 5" are two questions."""
+    return " ".join(text.casefold().split())
 
 
 def _every_wording(sample: Sample) -> Iterable[str]:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUN_FAILED, USAGE_ERROR, INTERRUPTED = 1, 2, 130
@@ -176,10 +176,23 @@ def _split_config(argv: Sequence[str], default_config: str | None) -> tuple[Path
     return (None if default_config is None else REPOSITORY / default_config), rest
 
 
+class _HelpFormatter(DefaultHelpFormatter):
+    """Keeps paragraphs, and in those that are indented, which are commands, the lines too."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        paragraphs = text.strip("\n").split("\n\n")
+        return "\n\n".join(p if p[:1] == " " else fill(p, width, indent) for p in paragraphs)
+
+
 def _build_parser(config_class: type, description: str | None) -> ArgumentParser:
     """Build jsonargparse's parser over the dataclass, raising where it would exit."""
     parser = ArgumentParser(
-        description=description, exit_on_error=False, allow_abbrev=False, print_config=None
+        description=description,
+        formatter_class=_HelpFormatter,
+        exit_on_error=False,
+        allow_abbrev=False,
+        print_config=None,
     )
     parser.add_argument(
         "--config", metavar="FILE", action="config", help="Flat YAML file with any of the fields."

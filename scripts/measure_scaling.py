@@ -66,7 +66,7 @@ class ScalingConfig:
     table: Path = Path("results/table")
     pool: str = "default"
     queries: int = 42
-    repeats: int = 5
+    repeats: int = 3
     flush_rows: int = 8
     seed: int = 0
     http: bool = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from routing_gym.benchmark import cycle_report
+from routing_gym.benchmark.cycle_history import HISTORY, append_entry, read_history
 from routing_gym.benchmark.kill_trials import (
     Subject,
+    improvement_faults,
     line_faults,
     moments,
+    sealed_stages,
     stray_files,
     table_differences,
 )
+from tests.benchmark.small_pool import Teacher, improvement, make_world
 from tests.synthetic import identity_table
 
 SOUND = """
@@ -68,7 +75,7 @@ def test_a_moment_after_the_end_is_moved(tmp_path: Path) -> None:
 def test_a_command_that_fails_is_no_reference(tmp_path: Path) -> None:
     program = tmp_path / "writer.py"
     program.write_text("raise SystemExit(3)")
-    with pytest.raises(RuntimeError, match="writer fails without a kill"):
+    with pytest.raises(ChildProcessError, match="writer fails without a kill"):
         subject(program).reference(tmp_path / "whole")
     assert "did not end after 3 starts" in subject(program).finish(tmp_path / "whole")[-1]
 
@@ -141,3 +148,68 @@ def test_drafts_are_left_behind(tmp_path: Path) -> None:
     (tmp_path / "store" / ".v0001.draft").mkdir()
     (tmp_path / ".report-abc").mkdir()
     assert len(stray_files(tmp_path)) == 2
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One cycle made twice, as by a killed command and by its reference."""
+    world = make_world(tmp_path_factory.mktemp("world"))
+    folders = (world / "killed", world / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cycle_report, "draw_regions", lambda regions, path, **options: None)
+        for folder in folders:
+            places = {"store": folder / "store", "output": folder / "report"}
+            improvement(world, Teacher(world), **places).run()
+    return folders
+
+
+def double_a_line(folder: Path) -> None:
+    path = next(folder.glob("store/cycles/c0001/table-*/answers-creative.jsonl"))
+    path.write_text(path.read_text() + path.read_text().splitlines(keepends=True)[0])
+
+
+def decide_twice(folder: Path) -> None:
+    place = folder / "report" / HISTORY
+    entry = read_history(place)[0]
+    append_entry(place, dataclasses.replace(entry, cycle=2, before="v0001"))
+
+
+def other_answers(folder: Path) -> None:
+    """Put another run's version in place of the one that was signed."""
+    place = folder / "store" / "versions" / "v0001"
+    record = json.loads((place / "version.json").read_text())
+    (place / "version.json").write_text(json.dumps({**record, "cycle": 7}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda folder: None, ""),
+        (double_a_line, "not every answer is there exactly once"),
+        (decide_twice, "2 entries for one cycle"),
+        (other_answers, "is not the one of its entry"),
+        (lambda folder: (folder / "report" / "summary.json").unlink(), "the report is missing"),
+        (lambda folder: (folder / "store" / ".v0001.draft").mkdir(), "left behind"),
+    ],
+)
+def test_faults_of_an_improvement(
+    two_runs: tuple[Path, Path], tmp_path: Path, spoil: Any, fault: str
+) -> None:
+    own, reference = two_runs
+    folder = own.with_name(f"{own.name}-{tmp_path.name}")  # beside it: versions refer to weights
+    shutil.copytree(own, folder)
+    spoil(folder)
+    found = improvement_faults(folder, reference)
+    assert bool(found) == bool(fault), found
+    assert not fault or any(fault in text for text in found), found
+
+
+def test_a_half_promoted_version_is_refused_right_after_the_kill(
+    two_runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(two_runs[0], tmp_path / "killed"))
+    shutil.rmtree(folder / "store" / "versions" / "v0001" / "table")
+    with pytest.raises(ValueError, match="is missing: restore the version"):
+        sealed_stages(folder)
+    (folder / "report" / HISTORY).unlink()
+    assert sealed_stages(folder).startswith("comparison sealed, 180 answers")

@@ -71,7 +71,9 @@ def test_the_section_says_what_was_measured_and_what_was_not() -> None:
     assert "1,000,000 queries × 100 adapters on 8 GPUs" in text
     assert "No one has run this" in text
     assert "| 10                |        347.2 |   2,777.8 |" in text
-    assert "From 250 answers/s per GPU on, scoring takes longer" in text  # 32 / .016 / 8
+    assert "From 250 answers/s per GPU on, which so few clients do not reach, scoring" in text
+    more = scaling_section(RATES, plan=Plan(per_gpu=10.0, clients=8))  # 32 / .016 / 8 = 250
+    assert "From 250 answers/s per GPU on, scoring takes longer" in more
     assert "4 client processes drive 1,000 answers/s, that is 125 per GPU: faster" in text
     assert "40 GB" in text
     figures = scaling_figures(RATES)

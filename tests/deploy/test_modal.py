@@ -1,13 +1,15 @@
-"""The Modal app: importable without an account, and the same server with real adapters."""
+"""The Modal app: importable without an account, and the same server as the Space's."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 pytest.importorskip("modal")
 pytest.importorskip("fastapi")
@@ -24,6 +27,7 @@ from routing_gym.adapters.pools import load_pool
 from routing_gym.scripts.space import push_space
 from tests.deploy.test_image import ROOT
 from tests.serving.stand_ins import make_app
+from tests.serving.upstream import Upstream
 
 FILE = ROOT / "deploy" / "modal_app.py"
 KEY = "chat-key-0123456789abcdef"
@@ -61,20 +65,26 @@ def home(real_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder as the image has it."""
     folder = tmp_path_factory.mktemp("modal") / "space"
     push_space(real_bundle, load_pool("default"), folder)
-    settings = (folder / "serve.yaml").read_text("utf-8")
-    assert "torch_threads: 2" in settings
-    # two threads on one processor wait for each other
-    (folder / "serve.yaml").write_text(settings.replace("torch_threads: 2", "torch_threads: 1"))
     return folder
 
 
 @pytest.fixture
-def threads() -> Iterator[None]:
-    """Put the number of torch's threads back, which a server sets for the whole process."""
-    torch = pytest.importorskip("torch")
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+def upstream() -> Iterator[Upstream]:
+    with Upstream(("reasoning", "code", "creative", "analysis")) as running:
+        yield running
+
+
+@pytest.fixture
+def relaying(home: Path, upstream: Upstream, tmp_path: Path) -> Path:
+    """The same folder, but another server writes the answers; the Space's test has the pool."""
+    folder = tmp_path / "router"
+    folder.mkdir()
+    for name in ("bundle", "pool"):
+        (folder / name).symlink_to(home / name, target_is_directory=True)
+    settings = yaml.safe_load((home / "serve.yaml").read_text("utf-8"))
+    settings |= {"backend": "openai", "upstream_url": upstream.url}
+    (folder / "serve.yaml").write_text(yaml.safe_dump(settings))
+    return folder
 
 
 class ModalTransport(httpx.AsyncBaseTransport):
@@ -142,12 +152,40 @@ def test_the_function_is_bounded_and_ends_when_idle(module: ModuleType) -> None:
     assert f"MODELS := {' '.join(module.MODELS)}\n" in makefile
 
 
-def test_the_image_takes_what_the_folder_has(module: ModuleType, home: Path) -> None:
+class Recorded:
+    """Takes the steps of an image down, which Modal itself looks at only when it builds one."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Recorded]:
+        def step(*arguments: Any, **options: Any) -> Recorded:
+            self.steps.append((name, arguments, options))
+            return self
+
+        return step
+
+
+def test_the_image_takes_what_the_folder_has(
+    module: ModuleType, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = Recorded()
+    monkeypatch.setattr(module.modal.Image, "debian_slim", image.debian_slim)
     module.make_image(home)
-    for name in ("constraints.txt", "requirements.txt", "serve.yaml"):
-        assert (home / name).is_file()
-    for name in ("package", "pool", "bundle"):
-        assert (home / name).is_dir()
+    (kind, _, options), *steps = image.steps
+    dockerfile = (ROOT / "deploy" / "space" / "Dockerfile").read_text("utf-8")
+    assert kind == "debian_slim"
+    assert f"ARG PYTHON={options['python_version']}\n" in dockerfile
+    sent = {}
+    for kind, arguments, _ in steps:
+        if kind in ("add_local_file", "add_local_dir"):
+            source, target = arguments
+            assert source.is_file() if kind == "add_local_file" else source.is_dir(), source
+            sent[target] = source
+    names = ("constraints.txt", "serve.yaml", "package", "pool", "bundle")
+    assert sent == {f"{module.HOME}/{name}": home / name for name in names}
+    (required,) = [a for kind, a, _ in steps if kind == "pip_install_from_requirements"]
+    assert Path(required[0]).is_file()
     assert (home / "package" / "setup.cfg").is_file()
     compile(module._WARM_UP, "warm-up", "exec")
 
@@ -181,15 +219,12 @@ def test_the_server_needs_no_more_of_a_request(tmp_path: Path) -> None:
     play(make_app(tmp_path), scene)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("threads")
-def test_the_function_answers_with_the_pool_and_logs_on_the_volume(
-    module: ModuleType, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_function_answers_and_logs_on_the_volume(
+    module: ModuleType, relaying: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("gradio", "peft"):
-        if importlib.util.find_spec(name) is None:
-            pytest.skip(f"no {name}")
-    monkeypatch.setattr(module, "HOME", str(home))
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("no gradio")
+    monkeypatch.setattr(module, "HOME", str(relaying))
     monkeypatch.setattr(module, "DATA", str(tmp_path))
     monkeypatch.setenv("ROUTING_GYM_KEYS", f"chat {KEY}")
     with pytest.warns(UserWarning, match="executing locally"):
@@ -204,14 +239,16 @@ def test_the_function_answers_with_the_pool_and_logs_on_the_volume(
         answer = await asks.post("/v1/chat/completions", json=body, headers=key, timeout=120)
         assert answer.status_code == 200, answer.text
         assert answer.headers["x-adapter-id"] == "reasoning"
-        assert answer.json()["choices"][0]["message"]["content"].strip()
+        said = answer.json()["choices"][0]["message"]["content"]
+        assert said.startswith("reasoning")  # the stand-in says who was asked
         decisions.append(answer.headers["x-decision-id"])
         assert (await asks.get("/demo/")).status_code == 200
         assert (await asks.get("/readyz")).status_code == 200
 
     play(app, scene)
-    assert (tmp_path / "decisions.db").is_file()
-    assert decisions
+    with closing(sqlite3.connect(tmp_path / "decisions.db")) as log:
+        logged = log.execute("SELECT decision_id FROM decisions").fetchall()
+    assert logged == [(decisions[0],)]
 
 
 def test_a_pool_that_cannot_start_fails_the_start(

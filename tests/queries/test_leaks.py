@@ -62,3 +62,15 @@ def test_a_leak_names_the_pair() -> None:
     found = leaks([planted(VICTIM.text)], QUERIES)
     assert {(leak.sample_id, leak.query_id) for leak in found} == {("planted", VICTIM.query_id)}
     assert all(leak.similarity == pytest.approx(1.0) for leak in found)
+
+
+@pytest.mark.parametrize(
+    ("terms", "kinds_"), [("2, 4, 8, 16", {"content"}), ("-2, -4, -8, -16", set())]
+)
+def test_signs_tell_questions_apart(terms: str, kinds_: set[str]) -> None:
+    known = Query("q", "Continue the sequence 2, 4, 8, 16. Just the number, please.", "general",
+                  "sequences", form="number", split="test")  # fmt: skip
+    text = f"Predict the next value: {terms}. Give only the number."
+    query = Query("made", text, "general", "sequences", form="number")
+    sample = Sample(query, "32", {"content_held_out": True, "slots": {"terms": terms}})
+    assert {leak.kind for leak in leaks([sample], [known])} == kinds_

@@ -306,6 +306,7 @@ def test_a_comparison_in_which_all_fails(table: Path, tmp_path: Path) -> None:
         (["--seeds", "many"], 2, "seeds"),
         (["--resamples", "10"], 2, "resamples=10"),
         (["--workers", "-1"], 2, "workers=-1"),
+        (["--executor", "rey"], 2, "unknown executor 'rey'"),
         (["--trials", "0"], 2, "trials=0"),
         (["--trials", "2"], 1, "agent 'knn' has no search space"),
         (["--trials", "2", "--tuning_seeds", "[1, 7]"], 1, "tuning_seeds=[1, 7]"),

@@ -93,6 +93,18 @@ def test_the_embedded_table_is_pushed_and_pulled(
     assert "license: cc-by-4.0" in (tmp_path / "shelf" / "README.md").read_text()
 
 
+@pytest.mark.parametrize("main", [push, pull])
+def test_help_keeps_each_command_on_its_line(
+    main: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--help"]) == 0  # type: ignore[operator]
+    lines = capsys.readouterr().out.splitlines()
+    name = main.__module__.rpartition(".")[2]
+    commands = [line for line in lines if line.startswith(f"    python scripts/{name}.py --kind ")]
+    assert len(commands) >= 3
+    assert all("--target" in line for line in commands)
+
+
 @pytest.mark.parametrize(
     ("main", "options", "code", "message"),
     [
