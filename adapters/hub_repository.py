@@ -145,10 +145,11 @@ def _reported(place: HubFolder) -> Iterator[None]:
     """Turn the many errors of the hub's library into one sentence with a remedy."""
     from huggingface_hub.errors import HfHubHTTPError
 
+    # its bases are the errors of the HTTP library that this version speaks with
+    faults: tuple[Any, ...] = (OSError, *HfHubHTTPError.__bases__)
     try:
         yield
-    # its bases are the errors of the HTTP library that this version speaks with
-    except (OSError, *HfHubHTTPError.__bases__) as error:
+    except faults as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise OSError(
             f"{place}: the hub cannot be used ({type(error).__name__}: {reason}): check the name "

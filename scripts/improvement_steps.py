@@ -23,6 +23,7 @@ from routing_gym.adapters.pools import load_pool
 from routing_gym.adapters.spec import PoolSpec
 from routing_gym.adapters.token_signals import adapter_signals
 from routing_gym.adapters.training import AdapterTrainingConfig, train_adapter
+from routing_gym.agents import make_agent
 from routing_gym.benchmark.cycle_settings import CycleSettings
 from routing_gym.benchmark.cycle_stages import Steps, Targets, training_record
 from routing_gym.benchmark.gaps import GapReport, GapSettings, find_gaps
@@ -54,7 +55,8 @@ def make_steps(settings: CycleSettings) -> Steps:
     Raises
     ------
     ValueError
-        If the pool is a server's, or `training` or `data_options` has a field that is not known.
+        If the pool is a server's, or a setting is one that a later stage could not use: better said
+        now than after an hour.
     """
     if load_pool(settings.pool).server is not None:
         raise ValueError(
@@ -63,6 +65,7 @@ def make_steps(settings: CycleSettings) -> Steps:
         )
     _check_names("training", settings.training, _training_class(settings))
     _check_names("data_options", settings.data_options, SynthesisSettings)
+    _check_values(settings)
     return Steps(
         find=_find,
         sample=partial(_sample, settings),
@@ -134,15 +137,32 @@ def _train(
     if training_record(work / "adapter"):
         return work / "adapter"
     _use_threads(settings)
+    train = train_grpo if settings.method == "grpo" else train_adapter
+    train(examples, held_out, config=_training_config(settings, _relative(start)), output=work)
+    return work / "adapter"
+
+
+def _training_config(settings: CycleSettings, start: str | None) -> Any:
+    """Return a method's settings, for a training that starts from an adapter."""
     options: dict[str, Any] = {
         "base_model": load_pool(settings.pool).base_model,
         **settings.training,
-        "start_from": _relative(start),
+        "start_from": start,
     }
     options |= {name: tuple(v) for name, v in options.items() if isinstance(v, list)}
-    train = train_grpo if settings.method == "grpo" else train_adapter
-    train(examples, held_out, config=_training_class(settings)(**options), output=work)
-    return work / "adapter"
+    return _training_class(settings)(**options)
+
+
+def _check_values(settings: CycleSettings) -> None:
+    """Build what later stages build from the settings, so that they can be refused at once."""
+    _training_config(settings, None)
+    SynthesisSettings(**settings.data_options)
+    make_agent(settings.agent, **settings.agent_options)
+    OutcomeTable.load(settings.table).data("train", settings.reward or None)
+    for name in ("policy", "quality"):
+        folder = getattr(settings, name)
+        if folder and not Path(folder).is_dir():
+            raise ValueError(f"{name}={folder!r} is no folder: check the path.")
 
 
 def _training_class(settings: CycleSettings) -> type[Any]:

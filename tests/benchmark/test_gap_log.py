@@ -132,6 +132,16 @@ def test_a_truth_beside_the_log(data: RoutingData) -> None:
     assert worst.examples[0].truth is not None
 
 
+def test_too_little_feedback_for_the_evaluator_is_said(data: RoutingData) -> None:
+    log = simulated(data)
+    truth = np.full(len(log), np.nan)
+    truth[:3] = 1.0
+    known = LogTruth(log.rewards, truth, name="users' rewards")
+    found = find_log_gaps(log, labels=labelled(log, data), truth=known, settings=SETTINGS)
+    assert not found.of_kind("evaluator")
+    assert "a score and users' rewards are known of 3 decisions" in found.unknown["evaluator"]
+
+
 def test_clusters_of_the_log_itself(data: RoutingData) -> None:
     log = simulated(data)
     found = find_log_gaps(log, settings=GapSettings(clusters=4))

@@ -251,11 +251,11 @@ def test_the_function_answers_and_logs_on_the_volume(
     assert logged == [(decisions[0],)]
 
 
-def test_a_pool_that_cannot_start_fails_the_start(
-    module: ModuleType, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_server_that_cannot_start_fails_the_start(
+    module: ModuleType, relaying: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "decisions.db").mkdir()  # no place for a database
-    config = replace(module.read_settings(home, tmp_path), demo=False, self_evaluation_share=0.0)
+    config = replace(module.read_settings(relaying, tmp_path), demo=False)
     app = module.make_ready_app(config)
 
     async def run() -> list[str]:

@@ -60,6 +60,8 @@ class Squaring:
         return self._square
 
     def _square(self, number: int) -> Squared:
+        with (self.folder / "begun").open("a") as file:
+            file.write(f"{number}\n")
         time.sleep(self.seconds)
         if number == self.raises:
             raise ValueError(f"number={number} is out of luck")

@@ -107,8 +107,8 @@ def test_processes_compute_on_one_thread_and_stop_when_told(tmp_path: Path) -> N
         assert first.result is not None
         assert first.result.threads == "1"
         assert first.result.worker != os.getpid()
-        started = time.perf_counter()
-    assert time.perf_counter() - started < 4  # not the five seconds of what had not begun
+    begun = (tmp_path / "begun").read_text().split()
+    assert len(begun) < 50  # what had not begun never began
     assert not alive(first.result.worker)
 
 

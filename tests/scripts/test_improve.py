@@ -84,9 +84,15 @@ def test_wrong_use(argv: list[str], message: str, capsys: Capture) -> None:
         (["--method", "grpo", "--training", '{"batch_size": 8}'], "unknown field 'batch_size'"),
         (["--data_options", '{"paraphrase": 8}'], "did you mean 'paraphrased'?"),
         (["--pool", "vllm"], "answers on a server"),
+        (["--training", '{"learning_rate": -1}'], "learning_rate=-1: give a positive number"),
+        (["--data_options", '{"batch": 0}'], "batch=0"),
+        (["--agent_options", '{"alpha": 1}'], "alpha"),
+        (["--reward", '{"qualty": 1}'], "qualty"),
+        (["--policy", "runs/absent"], "policy='runs/absent' is no folder"),
+        (["--quality", "runs/absent"], "quality='runs/absent' is no folder"),
     ],
 )
-def test_unknown_fields_are_refused_first(
+def test_what_a_late_stage_cannot_use_is_refused_first(
     config: Path, options: list[str], message: str, capsys: Capture
 ) -> None:
     assert main(["--config", str(config), *options]) == 1
