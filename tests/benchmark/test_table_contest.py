@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +63,10 @@ def test_peaks_of_memory_are_seen() -> None:
         pytest.skip("the system does not tell how much memory a process uses")
     before = memory()["anonymous"]
     with PeakMemory() as peak:
-        block = np.ones(8_000_000)  # 64 MB
+        block = mmap.mmap(-1, 2**26, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # fresh pages
+        np.frombuffer(block, dtype=np.uint8).max()
+        block.write(bytes(2**26))
         seen = memory()["anonymous"]
-        del block
     assert peak.found["anonymous"] >= before
     assert seen - before > 50
 

@@ -166,7 +166,8 @@ def test_the_builder_gets_the_package_and_nothing_private() -> None:
     folders = {package.removeprefix("routing_gym.").replace(".", "/") for package in packages}
     assert {"serving", "scripts", "agents", "configs/pools"} <= folders
     folders -= {"configs/pools"}  # files of settings, no code
-    assert sent("configs/pools/default.yaml") and not sent("configs/compare.yaml")
+    assert sent("configs/pools/default.yaml")
+    assert not sent("configs/compare.yaml")
     for file in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "constraints.txt"):
         assert sent(file), file
     for folder in folders:
