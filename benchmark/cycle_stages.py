@@ -36,6 +36,7 @@ from routing_gym.queries.query import Example, Query
 from routing_gym.rewards.quality import DEFAULT_QUALITY
 
 STAGES = ("gaps", "data", "training", "table", "routers", "comparison", "version")
+"""The stages of a cycle in their order."""
 COMPARISON, ADAPTER, TABLE = "comparison.json", "adapter", "table"
 Targets = Sequence[tuple[str, int, float]]
 
