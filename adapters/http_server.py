@@ -72,6 +72,23 @@ def root_of(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1") + "/v1"
 
 
+def read_key(variable: str) -> str:
+    """Read a server's key from an environment variable; "" where none is named.
+
+    Raises
+    ------
+    ValueError
+        If a variable is named and is not set.
+    """
+    key = os.environ.get(variable, "").strip() if variable else ""
+    if variable and not key:
+        raise ValueError(
+            f"the environment variable {variable} is not set: put the server's key there, or name "
+            "no variable."
+        )
+    return key
+
+
 @dataclass(frozen=True)
 class ServedAdapter:
     """How a server calls an adapter, and which weights it is said to have there.
@@ -256,19 +273,5 @@ class ServerSpec:
         return json.dumps([prompt, fields], sort_keys=True, default=str) if fields else prompt
 
     def read_key(self) -> str:
-        """Read the key from its environment variable; "" where none is named.
-
-        Raises
-        ------
-        ValueError
-            If a variable is named and is not set.
-        """
-        if not self.key_variable:
-            return ""
-        key = os.environ.get(self.key_variable, "").strip()
-        if not key:
-            raise ValueError(
-                f"the environment variable {self.key_variable} is not set: put the server's key "
-                "there, or name no variable."
-            )
-        return key
+        """Read the key; see `read_key`."""
+        return read_key(self.key_variable)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from routing_gym.adapters.base_model import EMBEDDED, load_base_model, load_tokenizer
+from routing_gym.adapters.folder import replaced_folder
 from routing_gym.adapters.spec import CONFIG_FILE, WEIGHTS_FILE
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -198,20 +198,17 @@ def save_half_precision(model: Any, folder: Path) -> Path:
     import torch
     from safetensors.torch import load_file, save_file
 
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    model.save_pretrained(draft)
-    halves = {k: v.to(torch.float16) for k, v in load_file(draft / WEIGHTS_FILE).items()}
-    save_file(halves, draft / WEIGHTS_FILE, metadata={"format": "pt"})
-    description = draft / CONFIG_FILE
-    content = json.loads(description.read_text(encoding="utf-8"))
-    base = str(content["base_model_name_or_path"])
-    content["base_model_name_or_path"] = Path(base).name if Path(base).exists() else base
-    description.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    (draft / "README.md").unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    with replaced_folder(folder) as draft:
+        model.save_pretrained(draft)
+        halves = {k: v.to(torch.float16) for k, v in load_file(draft / WEIGHTS_FILE).items()}
+        save_file(halves, draft / WEIGHTS_FILE, metadata={"format": "pt"})
+        description = draft / CONFIG_FILE
+        content = json.loads(description.read_text(encoding="utf-8"))
+        base = str(content["base_model_name_or_path"])
+        content["base_model_name_or_path"] = Path(base).name if Path(base).exists() else base
+        text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+        description.write_text(text, encoding="utf-8")
+        (draft / "README.md").unlink(missing_ok=True)
     return folder / WEIGHTS_FILE
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import shutil
 import statistics
 import time
@@ -17,6 +16,7 @@ from typing import Any
 from routing_gym.adapters.lora import LoraSettings, save_half_precision, trainable_parameters
 from routing_gym.adapters.spec import WEIGHTS_FILE
 from routing_gym.queries.query import Example
+from routing_gym.queries.whole_file import write_whole
 
 RECORD_FILE = "training.json"
 
@@ -58,7 +58,7 @@ def begin_run(
             "or do not resume (--resume false)."
         )
     output.mkdir(parents=True, exist_ok=True)
-    _write_whole(note, json.dumps(settings, indent=1) + "\n")
+    write_whole(note, json.dumps(settings, indent=1) + "\n")
     return checkpoint
 
 
@@ -111,7 +111,7 @@ def finish_run(
         "measures": complete,
         "history": {name: list(values) for name, values in (history or {}).items()},
     }
-    _write_whole(output / "adapter" / RECORD_FILE, json.dumps(record, indent=1) + "\n")
+    write_whole(output / "adapter" / RECORD_FILE, json.dumps(record, indent=1) + "\n")
     drop_checkpoints(output)
     return complete
 
@@ -203,13 +203,6 @@ def _is_json(path: Path) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     return True
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def _settings(method: str, config: LoraSettings, examples: Sequence[Example]) -> dict[str, Any]:

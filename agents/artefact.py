@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
+
+from routing_gym.adapters.folder import replaced_folder
 
 FORMAT = 1
 DESCRIPTION_FILE = "agent.json"
@@ -79,17 +80,9 @@ def write_artefact(folder: Path, artefact: Artefact) -> None:
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     text = json.dumps(description, indent=2) + "\n"
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / WEIGHTS_FILE).write_bytes(weights)
-    (partial / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with replaced_folder(folder) as draft:
+        (draft / WEIGHTS_FILE).write_bytes(weights)
+        (draft / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
 
 
 def read_artefact(folder: Path) -> Artefact:

@@ -31,7 +31,7 @@ from routing_gym.benchmark.cycle_history import (
     weights_of,
 )
 from routing_gym.benchmark.cycle_report import cycle_figures, write_details, write_improvement
-from routing_gym.benchmark.cycle_seal import WORK, UnsealedError, json_digest, write_whole
+from routing_gym.benchmark.cycle_seal import WORK, UnsealedError, json_digest
 from routing_gym.benchmark.cycle_settings import CycleSettings, changed_settings
 from routing_gym.benchmark.cycle_stages import STAGES, CycleStages, Steps
 from routing_gym.benchmark.cycle_times import expected_time
@@ -39,6 +39,7 @@ from routing_gym.benchmark.cycle_versions import Version, VersionStore
 from routing_gym.benchmark.provenance import command_line, commit
 from routing_gym.benchmark.statistics import figures_to_json
 from routing_gym.envs.collection_files import locked
+from routing_gym.queries.whole_file import write_whole
 
 PLAN, REPORTED = "plan.json", "reported.json"
 Say = Callable[[str], None]

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from routing_gym.benchmark.cycle_seal import json_digest, write_whole
+from routing_gym.benchmark.cycle_seal import json_digest
+from routing_gym.queries.whole_file import write_whole
 
 HISTORY = "history.json"
 FIRST_VERSION = "v0000"

@@ -22,7 +22,6 @@ from routing_gym.benchmark.cycle_gate import (
 )
 from routing_gym.benchmark.cycle_history import HISTORY, Entry, read_history
 from routing_gym.benchmark.cycle_plot import draw_regions
-from routing_gym.benchmark.cycle_seal import write_whole
 from routing_gym.benchmark.cycle_settings import CycleSettings
 from routing_gym.benchmark.provenance import provenance
 from routing_gym.benchmark.report import (
@@ -33,6 +32,7 @@ from routing_gym.benchmark.report import (
 )
 from routing_gym.benchmark.statistics import Interval, figures_from_json
 from routing_gym.queries.samples import MANIFEST_FILE
+from routing_gym.queries.whole_file import write_whole
 
 if TYPE_CHECKING:
     from routing_gym.benchmark.cycle_stages import CycleStages

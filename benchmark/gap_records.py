@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from routing_gym.benchmark.statistics import Interval
+from routing_gym.queries.whole_file import write_whole
 
 Kind = Literal["pool", "router", "evaluator"]
 Level = Literal["domain", "task", "task_complexity", "cluster"]
@@ -281,10 +281,7 @@ class GapReport:
     def save(self, folder: Path | str) -> Path:
         """Write ``gaps.json`` into a folder, whole or not at all; return its path."""
         target = Path(folder) / GAPS_FILE
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_suffix(".json.part")
-        unfinished.write_text(self.to_json(), encoding="utf-8")
-        os.replace(unfinished, target)
+        write_whole(target, self.to_json())
         return target
 
     @classmethod

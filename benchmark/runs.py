@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from routing_gym.agents import AGENTS
 from routing_gym.agents.agent import Agent, NoOptions
 from routing_gym.envs.data import RoutingData
 from routing_gym.queries.registry import resolve
+from routing_gym.queries.whole_file import write_whole
 
 RUN_VERSION = 2
 
@@ -240,7 +240,4 @@ def read_record(path: Path, *, key: str) -> RunRecord | None:
 
 def write_record(record: RunRecord, path: Path) -> None:
     """Write a run's file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(asdict(record)), "utf-8")
-    os.replace(unfinished, path)
+    write_whole(path, json.dumps(asdict(record)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from routing_gym.benchmark.provenance import REPOSITORY
 from routing_gym.benchmark.scenario_judging import Judging, means
 from routing_gym.benchmark.scenario_problems import ScenarioData
 from routing_gym.benchmark.scenario_rollout import RolloutResult
+from routing_gym.queries.whole_file import write_whole
 
 RECORD_FILE, OUTCOMES_FILE, POLICY_FOLDER = "record.json", "test.npz", "policy"
 TENSORBOARD_FOLDER, ERROR_FILE = "tensorboard", "error.txt"
@@ -195,9 +195,7 @@ def write_run(run: ScenarioRun, described: Mapping[str, Any]) -> None:
         "validation_return": run.validation_return,
         "test": means(test),
     }
-    unfinished = run.folder / f"{RECORD_FILE}.part"
-    unfinished.write_text(json.dumps(content, indent=1, default=list), "utf-8")
-    os.replace(unfinished, run.folder / RECORD_FILE)
+    write_whole(run.folder / RECORD_FILE, json.dumps(content, indent=1, default=list))
 
 
 def describe(job: ScenarioJob) -> dict[str, Any]:

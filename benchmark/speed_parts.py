@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from routing_gym.benchmark.provenance import source_hash
 from routing_gym.benchmark.speed import ContestResult, ContestSettings, SpeedRow
 from routing_gym.benchmark.statistics import figures_from_json, figures_to_json
+from routing_gym.queries.whole_file import write_whole
 
 RECORD = "contest.json"
 SOURCES = ("adapters", "agents", "benchmark", "envs", "rewards")
@@ -57,9 +57,7 @@ def save_contest(result: ContestResult, folder: Path, *, key: str) -> None:
         "plots": list(result.plots),
         "versions": list(result.versions),
     }
-    unfinished = folder / f"{RECORD}.part"
-    unfinished.write_text(json.dumps(content), "utf-8")
-    os.replace(unfinished, folder / RECORD)
+    write_whole(folder / RECORD, json.dumps(content))
 
 
 def read_contest(folder: Path, *, key: str) -> ContestResult | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 from routing_gym.adapters.generation import Completion
 from routing_gym.envs.collection import cell_key
 from routing_gym.envs.collection_files import Tick, append_lines, digest, locked, whole_lines
-from routing_gym.envs.collection_samples import SamplingPool
+from routing_gym.envs.collection_samples import SamplingPool, drawn
 from routing_gym.queries.query import Query
 from routing_gym.rewards.metric import Answer
 
@@ -109,18 +110,10 @@ def best_of_n(
             if on_rows:
                 on_rows(len(known))
             todo = [query for query in queries if query.query_id not in known]
-            todo.sort(key=lambda query: (query.form, len(query.text)))
-            for start in range(0, len(todo), flush_queries):
-                part = todo[start : start + flush_queries]
-                answers = pool.sample(
-                    name,
-                    [query.text for query in part],
-                    k=n,
-                    seed=seed,
-                    temperature=temperature,
-                    forms=[query.form for query in part],
-                    batch_size=batch_size,
-                )
+            draw = partial(pool.sample, name, k=n, seed=seed, temperature=temperature)
+            for part, answers in drawn(
+                draw, todo, batch_size=batch_size, flush_queries=flush_queries
+            ):
                 fresh = _scored(scorer, part, answers)
                 append_lines(path, [(row, keys[row], scored) for row, scored in fresh.items()])
                 known.update(fresh)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,18 +100,8 @@ def collect_samples(
         if on_rows:
             on_rows(len(found))
         todo = [q for q in queries if q.query_id not in found]
-        todo.sort(key=lambda q: (q.form, len(q.text)))
-        for start in range(0, len(todo), flush_queries):
-            part = todo[start : start + flush_queries]
-            answers = pool.sample(
-                adapter,
-                [q.text for q in part],
-                k=k,
-                seed=seed,
-                temperature=temperature,
-                forms=[q.form for q in part],
-                batch_size=batch_size,
-            )
+        draw = partial(pool.sample, adapter, k=k, seed=seed, temperature=temperature)
+        for part, answers in drawn(draw, todo, batch_size=batch_size, flush_queries=flush_queries):
             fresh = {
                 q.query_id: [a.text for a in own] for q, own in zip(part, answers, strict=True)
             }
@@ -119,6 +110,34 @@ def collect_samples(
             if on_rows:
                 on_rows(len(fresh))
     return found
+
+
+def drawn(
+    draw: Callable[..., Sequence[Sequence[Completion]]],
+    queries: Iterable[Query],
+    *,
+    batch_size: int,
+    flush_queries: int,
+) -> Iterator[tuple[list[Query], Sequence[Sequence[Completion]]]]:
+    """Let queries be answered part by part, those alike in form and length together.
+
+    Parameters
+    ----------
+    draw
+        `SamplingPool.sample` but for the texts, the forms and the batch size.
+    queries, batch_size, flush_queries
+        See `collect_samples`.
+
+    Yields
+    ------
+    tuple
+        Up to `flush_queries` queries, and the answers to each.
+    """
+    todo = sorted(queries, key=lambda query: (query.form, len(query.text)))
+    for start in range(0, len(todo), flush_queries):
+        part = todo[start : start + flush_queries]
+        texts, forms = [query.text for query in part], [query.form for query in part]
+        yield part, draw(texts, forms=forms, batch_size=batch_size)
 
 
 def _entries(path: Path) -> list[list]:

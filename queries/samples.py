@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from routing_gym.queries.query import Example, Query
+from routing_gym.queries.whole_file import write_whole
 
 SAMPLES_FILE, MANIFEST_FILE, REPORT_FILE = "samples.jsonl", "manifest.json", "report.md"
 FORMAT = 1
@@ -74,16 +75,16 @@ def write_samples(
     content = "".join(
         json.dumps(dataclasses.asdict(sample), ensure_ascii=False) + "\n" for sample in samples
     ).encode()
-    _replace(target / SAMPLES_FILE, content)
+    write_whole(target / SAMPLES_FILE, content)
     if report:
-        _replace(target / REPORT_FILE, (report.rstrip("\n") + "\n").encode())
+        write_whole(target / REPORT_FILE, report.rstrip("\n") + "\n")
     record = {
         "format": FORMAT,
         "samples": len(samples),
         "sha256": hashlib.sha256(content).hexdigest(),
         **manifest,
     }
-    _replace(target / MANIFEST_FILE, (json.dumps(record, indent=1) + "\n").encode())
+    write_whole(target / MANIFEST_FILE, json.dumps(record, indent=1) + "\n")
     return target
 
 
@@ -128,10 +129,3 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if record.get("format") != FORMAT:
         raise ValueError(f"{path} is of format {record.get('format')!r}, not {FORMAT}.")
     return record
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
-    unfinished = path.with_suffix(f"{path.suffix}.part")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)

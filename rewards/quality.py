@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from routing_gym.adapters.folder import replaced_folder
 from routing_gym.rewards.calibration import Calibration, calibration_from_json
 from routing_gym.rewards.encoding import RememberingEncoder, TextEncoder
 from routing_gym.rewards.metric import Answer, Direction
@@ -189,13 +189,10 @@ class QualityModel:
             "record": dict(self.record),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
-        draft = target.with_name(f".{target.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        (draft / WEIGHTS_FILE).write_bytes(weights)
-        (draft / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        draft.rename(target)
+        with replaced_folder(target) as draft:
+            (draft / WEIGHTS_FILE).write_bytes(weights)
+            text = json.dumps(config, indent=1) + "\n"
+            (draft / CONFIG_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str] = DEFAULT_QUALITY) -> QualityModel:

@@ -31,6 +31,8 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from routing_gym.queries.whole_file import write_whole
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUN_FAILED, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 OWN_OPTIONS = ("config", "debug", "help")
@@ -140,11 +142,8 @@ def save_resolved(config: Any, folder: str | Path) -> Path:
         The written file; it appears whole or not at all.
     """
     target = Path(folder) / "config.yaml"
-    target.parent.mkdir(parents=True, exist_ok=True)
     values = {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
-    unfinished = target.with_suffix(".yaml.part")
-    unfinished.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
-    os.replace(unfinished, target)
+    write_whole(target, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return target
 
 

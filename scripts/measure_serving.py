@@ -8,7 +8,6 @@ second start goes on with the next one.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from routing_gym.benchmark.report import figures_table, write_report
 from routing_gym.benchmark.statistics import Interval, figures_from_json, figures_to_json
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.registry import resolve
+from routing_gym.queries.whole_file import write_whole
 from routing_gym.scripts.command import run_command, save_resolved
 from routing_gym.serving.bundle_files import read_manifest
 from routing_gym.serving.bundle_manifest import MANIFEST_FILE
@@ -153,9 +153,7 @@ def run_trial(name: str, config: MeasureServingConfig, settings: TrialSettings) 
         "figures": figures_to_json(result.figures),
         "section": result.section,
     }
-    unfinished = place.with_suffix(".part")
-    unfinished.write_text(json.dumps(kept), "utf-8")
-    os.replace(unfinished, place)
+    write_whole(place, json.dumps(kept))
     return result
 
 

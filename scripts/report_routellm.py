@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,6 +44,7 @@ from routing_gym.benchmark.routellm_study import Outcome, RouterSpec, run_seed
 from routing_gym.benchmark.routellm_table import Pair, as_pair, leaks
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.registry import resolve
+from routing_gym.queries.whole_file import write_whole
 from routing_gym.scripts.command import run_command, save_resolved
 
 
@@ -226,9 +226,7 @@ def _seed(
         return {label: _read(outcome) for label, outcome in content.items()}
     outcomes = run_seed(pair, routers, observations=observations, seed=seed)
     plain = {label: dataclasses.asdict(outcome) for label, outcome in outcomes.items()}
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(plain, default=np.ndarray.tolist), "utf-8")
-    os.replace(draft, path)
+    write_whole(path, json.dumps(plain, default=np.ndarray.tolist))
     return outcomes
 
 

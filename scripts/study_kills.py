@@ -23,12 +23,12 @@ from typing import Any
 from tqdm import tqdm
 
 from routing_gym.benchmark.cycle_report import KILLS, write_improvement
-from routing_gym.benchmark.cycle_seal import write_whole
 from routing_gym.benchmark.kill_subjects import make_inputs, subjects
 from routing_gym.benchmark.kill_trials import Subject, Trial, moments, trial_to_json
 from routing_gym.benchmark.provenance import allowed_cores, provenance, source_hash
 from routing_gym.benchmark.report import markdown_table
 from routing_gym.envs.collection_files import append_lines, locked, whole_lines
+from routing_gym.queries.whole_file import write_whole
 from routing_gym.scripts.command import run_command
 
 TRIALS, REFERENCE = "trials.jsonl", "reference.json"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from routing_gym.adapters.http_server import check_url, root_of
+from routing_gym.adapters.http_server import check_url, read_key, root_of
 from routing_gym.adapters.spec import BASE
 from routing_gym.serving.backend import BackendError
 from routing_gym.serving.timeouts import Timeouts
@@ -71,12 +70,7 @@ class UpstreamSettings:
         BackendError
             If a variable is named and is not set.
         """
-        if not self.key_variable:
-            return ""
-        key = os.environ.get(self.key_variable, "").strip()
-        if not key:
-            raise BackendError(
-                f"the environment variable {self.key_variable} is not set: put the upstream "
-                "server's key there, or name no variable."
-            )
-        return key
+        try:
+            return read_key(self.key_variable)
+        except ValueError as error:
+            raise BackendError(str(error)) from error
