@@ -196,7 +196,8 @@ def scaling_section(
             f"{plan.gpus} GPUs, {plan.clients} client processes and {plan.workers} processes "
             "that score and verify. No one has run this. The first column is yours to measure "
             f"(`{MEASURE_COMMAND}` shows that of all GPUs together in its progress bar); all else "
-            "follows from the rates above by division.",
+            "follows from the rates above by division. The cost is the GPU hours times your price "
+            "of one.",
             _estimate_table(plans, found),
             _where_it_jams(rates, plan),
         ]

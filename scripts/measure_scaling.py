@@ -20,7 +20,6 @@ from routing_gym.benchmark.provenance import allowed_cores, provenance, version
 from routing_gym.benchmark.report import csv_text, figures_table, write_report
 from routing_gym.benchmark.scaling_contest import (
     COMPETITORS,
-    CollectionRun,
     contest_figures,
     idle_runs,
     race,
@@ -32,7 +31,6 @@ from routing_gym.benchmark.scaling_model import (
     scaling_section,
 )
 from routing_gym.benchmark.scaling_report import contest_section, draw_executors
-from routing_gym.benchmark.statistics import Interval
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.scripts.command import run_command, save_resolved
 
@@ -101,33 +99,23 @@ def measure(config: ScalingConfig) -> None:
         )
     figures = contest_figures(runs, idle_runs(repeats=config.repeats))
     sections = [_heading(), contest_section(runs, figures, flush_rows=config.flush_rows)]
+    texts = {"runs.csv": csv_text([run.__dict__ for run in runs])}
     if config.http:
         rates = measure_rates(table, http=http_rates(), seed=config.seed)
         figures |= scaling_figures(rates)
-        sections.append(f"## Beyond this machine\n\n{scaling_section(rates)}")
-    _write(config, table, runs, figures=figures, markdown="\n\n".join(sections))
-
-
-def _write(
-    config: ScalingConfig,
-    table: OutcomeTable,
-    runs: Sequence[CollectionRun],
-    *,
-    figures: dict[str, float | Interval],
-    markdown: str,
-) -> None:
-    """Write the report's folder and print its figures."""
+        texts["model.md"] = scaling_section(rates) + "\n"
+        sections.append(f"## Beyond this machine\n\n{texts['model.md']}")
     write_report(
         config.output,
         figures=figures,
-        markdown=markdown,
+        markdown="\n\n".join(sections),
         command=provenance(
             table_hash=table.fingerprint,
             seeds=[config.seed],
             extra=[f"repeats: {config.repeats}", f"ray: {version('ray')}"],
         ),
         plots={"executors.png": lambda path: draw_executors(runs, path)},
-        texts={"runs.csv": csv_text([run.__dict__ for run in runs])},
+        texts=texts,
     )
     save_resolved(config, config.output)
     print(f"{figures_table(figures)}\n\nreport: {config.output / 'report.md'}")

@@ -10,7 +10,12 @@ from pathlib import Path
 
 from routing_gym.scripts.command import run_command
 
-BLOCKS = ("train", "figures")
+BLOCKS = {
+    "train": "train_ppo/comparison.md",
+    "figures": "*/summary.json",
+    "scaling": "scaling/model.md",
+}
+"""Marker -> where its content comes from."""
 FIGURES: dict[str, dict[str, str]] = {
     "pool": {
         "own_over_base_min": "each adapter's accuracy on its own domain over the base's, the least",
@@ -127,6 +132,44 @@ FIGURES: dict[str, dict[str, str]] = {
         "drift_recurrent_minus_best_rule": "the same, RecurrentPPO",
         "preference_ppo_minus_best_rule": "Preference-v0: PPO minus the best tuned rule",
     },
+    "improvement": {
+        "weakest_gain": "one cycle of `scripts/improve.py`: verified accuracy in the weakest "
+        "region on the test split, new pool and router minus old, paired",
+        "weakest_gain_low": "lower end of its interval",
+        "overall_gain": "the same over all test queries",
+        "overall_gain_low": "lower end of its interval",
+        "seen_gain": "in the weakest region, on test queries whose content is in the made data too",
+        "unseen_gain": "on those whose content is not",
+        "domains_worse": "domains whose interval lies below zero",
+        "leaks": "near duplicates between the made data and any evaluation query",
+        "minutes": "minutes of the cycle on two cores",
+        "kills_survived": "kills at random moments of a cycle and a collection, out of twenty, "
+        "after which nothing was lost, doubled or half promoted",
+    },
+    "improvement/training": {
+        "alliteration_sft_gain": "*alliteration*, 200 CPU seconds of training: accuracy gained by "
+        "supervised fine-tuning",
+        "alliteration_grpo_gain": "gained by GRPO in the same time",
+        "alliteration_grpo_minus_sft": "GRPO minus supervised fine-tuning",
+        "ordering_sft_gain": "*ordering*, 200 CPU seconds of training: accuracy gained by "
+        "supervised fine-tuning",
+        "ordering_grpo_gain": "gained by GRPO in the same time",
+        "ordering_grpo_minus_sft": "GRPO minus supervised fine-tuning",
+        "rhyme_sft_gain": "*rhyme*, 200 CPU seconds of training: accuracy gained by "
+        "supervised fine-tuning",
+        "rhyme_grpo_gain": "gained by GRPO in the same time",
+        "rhyme_grpo_minus_sft": "GRPO minus supervised fine-tuning",
+    },
+    "scaling": {
+        "ray_speedup": "collection with Ray on two workers over one worker of one thread, answers "
+        "per second",
+        "ray_identical": "1 if every outcome is the same to the byte",
+        "ray_speedup_with_start": "the same with the start of Ray and its workers",
+        "local_speedup": "two local processes over one",
+        "local_identical": "1 if every outcome is the same to the byte",
+        "http_answers_per_second": "answers per second that the HTTP client takes from a server "
+        "that answers at once",
+    },
     "ablation": {
         "accuracy_all_linear_rank_8": "code adapter, short training: LoRA of rank 8 on all layers",
         "accuracy_attention_rank_16": "the same, of rank 16 on attention alone",
@@ -183,10 +226,10 @@ def _cells(figure: float | dict[str, float]) -> str:
 
 
 def render_block(block: str, results: Path, reports: Sequence[str] = tuple(FIGURES)) -> str:
-    """Make one block of the page: the table that `make train` printed, or the figures."""
+    """Make one block of the page: the table of figures, or a part of a report."""
     if block == "figures":
         return render(results, reports)
-    path = results / "train_ppo" / "comparison.md"
+    path = results / BLOCKS[block]
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `make reports` first.")
     return path.read_text(encoding="utf-8").strip()

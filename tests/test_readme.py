@@ -15,6 +15,7 @@ from routing_gym.scripts.update_readme import BLOCKS, main, marks, render_block
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TARGETS = "train test serve serving reports pool improve scaling notebooks docs".split()
 PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SERVING = ("PolicyBundle", "from openai import")  # blocks that want a bundle, or a server on it
 PLAIN_BLOCKS = [text for text in PYTHON_BLOCKS if not any(word in text for word in SERVING)]
@@ -95,7 +96,7 @@ def test_command_has_help(command: str) -> None:
     assert "--config" in done.stdout
 
 
-@pytest.mark.parametrize("target", ["train", "test", "serve", "serving", "reports", "pool"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_make_target_exists(target: str) -> None:
     assert f"make {target}" in README
     done = subprocess.run(
@@ -111,7 +112,9 @@ def test_links_lead_somewhere() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize(("block", "sign"), [("train", "oracle"), ("figures", "ppo_over_")])
+@pytest.mark.parametrize(
+    ("block", "sign"), [("train", "oracle"), ("figures", "ppo_over_"), ("scaling", "GPU hours")]
+)
 def test_figures_are_those_of_the_reports(block: str, sign: str) -> None:
     begin, end = marks(block)
     shown = README.split(begin)[1].split(end)[0].strip()
