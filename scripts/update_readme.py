@@ -147,17 +147,17 @@ FIGURES: dict[str, dict[str, str]] = {
         "after which nothing was lost, doubled or half promoted",
     },
     "improvement/training": {
-        "alliteration_sft_gain": "*alliteration*, 200 CPU seconds of training: accuracy gained by "
+        "alliteration_sft_gain": "*alliteration*, a budget of 200 CPU seconds: accuracy gained by "
         "supervised fine-tuning",
-        "alliteration_grpo_gain": "gained by GRPO in the same time",
+        "alliteration_grpo_gain": "gained by GRPO on the same budget",
         "alliteration_grpo_minus_sft": "GRPO minus supervised fine-tuning",
-        "ordering_sft_gain": "*ordering*, 200 CPU seconds of training: accuracy gained by "
+        "ordering_sft_gain": "*ordering*, a budget of 200 CPU seconds: accuracy gained by "
         "supervised fine-tuning",
-        "ordering_grpo_gain": "gained by GRPO in the same time",
+        "ordering_grpo_gain": "gained by GRPO on the same budget",
         "ordering_grpo_minus_sft": "GRPO minus supervised fine-tuning",
-        "rhyme_sft_gain": "*rhyme*, 200 CPU seconds of training: accuracy gained by "
+        "rhyme_sft_gain": "*rhyme*, a budget of 200 CPU seconds: accuracy gained by "
         "supervised fine-tuning",
-        "rhyme_grpo_gain": "gained by GRPO in the same time",
+        "rhyme_grpo_gain": "gained by GRPO on the same budget",
         "rhyme_grpo_minus_sft": "GRPO minus supervised fine-tuning",
     },
     "scaling": {
