@@ -160,6 +160,12 @@ FIGURES: dict[str, dict[str, str]] = {
         "rhyme_grpo_gain": "gained by GRPO on the same budget",
         "rhyme_grpo_minus_sft": "GRPO minus supervised fine-tuning",
     },
+    "improvement/training_sorting": {
+        "sorting_sft_gain": "*sorting*, a budget of 700 CPU seconds: accuracy gained by supervised "
+        "fine-tuning",
+        "sorting_grpo_gain": "gained by GRPO on the same budget",
+        "sorting_grpo_minus_sft": "GRPO minus supervised fine-tuning",
+    },
     "scaling": {
         "ray_speedup": "collection with Ray on two workers over one worker of one thread, answers "
         "per second",

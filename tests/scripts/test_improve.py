@@ -11,11 +11,13 @@ import yaml
 
 from routing_gym.benchmark.cycle_report import write_improvement
 from routing_gym.benchmark.kill_trials import Subject, Trial
+from routing_gym.envs.table import OutcomeTable
 from routing_gym.scripts import improvement_steps, study_kills
 from routing_gym.scripts.improve import main
 from tests.benchmark.small_pool import REWARD, Teacher, make_world
 
 Capture = pytest.CaptureFixture[str]
+COMMITTED = Path(__file__).resolve().parents[2] / "results" / "improvement"
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,15 @@ def test_a_cycle_its_status_and_the_way_back(
     assert "current: v0000" in out
     assert main([*argv, "--examples", "30", "--cycle", "5"]) == 1
     assert "cycle=5: the history holds 1" in capsys.readouterr().err
+
+
+def test_the_committed_version_is_the_signed_one(tmp_path: Path, capsys: Capture) -> None:
+    argv = ["--output", str(COMMITTED), "--store", str(tmp_path / "store"), "--status", "true"]
+    assert main(argv) == 0
+    shown = capsys.readouterr().out
+    assert f"table {COMMITTED / 'versions' / 'v0001' / 'table'}" in shown
+    table = OutcomeTable.load(COMMITTED / "versions" / "v0001" / "table")
+    assert table.fingerprint == json.loads((COMMITTED / "cycle.json").read_text("utf-8"))["table"]
 
 
 @pytest.mark.parametrize(
