@@ -229,7 +229,7 @@ def line_faults(folder: Path, reference: Path) -> list[str]:
 
 def stray_files(folder: Path) -> list[str]:
     """Find drafts and work that nobody will clear away."""
-    marks = (".part", ".draft", ".old-", ".draft-")
+    marks = (".part", ".draft", ".old")
     strays = [p for p in folder.rglob(".*") if any(mark in p.name for mark in marks)]
     strays += [p for p in folder.glob("store/cycles/*/work/*")]
     strays += [p for p in folder.glob(".report-*")]

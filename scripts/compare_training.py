@@ -36,6 +36,7 @@ from routing_gym.envs.scoring import queries_of
 from routing_gym.envs.table import OutcomeTable
 from routing_gym.queries.dataset import make_examples, tasks_of, verify
 from routing_gym.queries.query import Example, Query
+from routing_gym.queries.whole_file import write_whole
 from routing_gym.scripts.command import run_command, save_resolved
 
 ARMS: dict[str, tuple[str, ...]] = {
@@ -315,10 +316,7 @@ def judge(
         pool = AdapterPool(PoolSpec(base_model, (AdapterSpec(BASE), spec)))
         right = {group: _verified(pool, name, asked) for group, asked in study.asked.items()}
         sealed = {"key": key, "right": right}
-        seal.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = seal.with_suffix(".part")
-        unfinished.write_text(json.dumps(sealed), encoding="utf-8")
-        unfinished.replace(seal)
+        write_whole(seal, json.dumps(sealed))
     arm = Arm(study.adapter, study.task, name, sealed["right"], measures, rewards)
     print(f"{study.task}: {name} answers {arm.target.mean():.3f} of the target right")
     return arm

@@ -10,12 +10,9 @@ from pathlib import Path
 
 from routing_gym.scripts.command import run_command
 
-BLOCKS = {
-    "train": "train_ppo/comparison.md",
-    "figures": "*/summary.json",
-    "scaling": "scaling/model.md",
-}
-"""Marker -> where its content comes from."""
+PARTS = {"train": "train_ppo/comparison.md", "scaling": "scaling/model.md"}
+"""Marker -> the part of a report that stands there."""
+BLOCKS = ("figures", *PARTS)
 FIGURES: dict[str, dict[str, str]] = {
     "pool": {
         "own_over_base_min": "each adapter's accuracy on its own domain over the base's, the least",
@@ -235,7 +232,7 @@ def render_block(block: str, results: Path, reports: Sequence[str] = tuple(FIGUR
     """Make one block of the page: the table of figures, or a part of a report."""
     if block == "figures":
         return render(results, reports)
-    path = results / BLOCKS[block]
+    path = results / PARTS[block]
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `make reports` first.")
     return path.read_text(encoding="utf-8").strip()

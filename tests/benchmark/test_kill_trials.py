@@ -148,6 +148,9 @@ def test_drafts_are_left_behind(tmp_path: Path) -> None:
     (tmp_path / "store" / ".v0001.draft").mkdir()
     (tmp_path / ".report-abc").mkdir()
     assert len(stray_files(tmp_path)) == 2
+    (tmp_path / "store" / ".router.old").mkdir()
+    (tmp_path / "store" / ".router.partial").mkdir()
+    assert len(stray_files(tmp_path)) == 4
 
 
 @pytest.fixture(scope="module")
