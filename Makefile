@@ -71,6 +71,7 @@ serving: $(VENV)/all
 improve: $(VENV)/all
 	$(BIN)/python scripts/improve.py --config configs/improve.yaml
 	$(BIN)/python scripts/compare_training.py
+	$(BIN)/python scripts/compare_training.py --config configs/compare_sorting.yaml
 	$(BIN)/python scripts/study_kills.py
 
 scaling: $(VENV)/all
