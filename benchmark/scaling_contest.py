@@ -121,7 +121,10 @@ class Together(Generic[ContentT, ResultT]):
             If they are not ready within `PATIENCE` seconds.
         """
         do = self.work.open()
-        (self.folder / f"ready-{os.getpid()}").touch()
+        ready = self.folder / f"ready-{os.getpid()}"
+        ready.touch()
+        now = time.time_ns()  # a file's own time is that of the last tick, some milliseconds ago
+        os.utime(ready, ns=(now, now))
         end = time.monotonic() + PATIENCE
         while len(list(self.folder.glob("ready-*"))) < self.workers:
             if time.monotonic() > end:
